@@ -1,0 +1,1 @@
+"""Industrial anomaly detection: good images in, one verified edge file out."""

@@ -1,0 +1,1 @@
+"""Torch-free ground floor: numpy, OpenCV and ONNX Runtime only."""
