@@ -1,1 +1,48 @@
-"""Industrial anomaly detection: good images in, one verified edge file out."""
+"""Industrial anomaly detection: good images in, one verified edge file out.
+
+    from anomalib_lite import Detector
+
+    detector = Detector("padim", backbone="resnet18").fit("parts/good")
+    detector.export("part.onnx")
+
+Attributes load on first use, so importing the package costs next to nothing; `EdgeModel` and the
+other names of `anomalib_lite.edge` never need torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Detector": "anomalib_lite.detector",
+    "EdgeModel": "anomalib_lite.edge",
+    "InputSpec": "anomalib_lite.edge",
+    "Prediction": "anomalib_lite.edge",
+    "AnomalibLiteError": "anomalib_lite.edge",
+    "list_backbones": "anomalib_lite.backbones",
+    "list_scorers": "anomalib_lite.scorers",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+if TYPE_CHECKING:
+    from anomalib_lite.backbones import list_backbones as list_backbones
+    from anomalib_lite.detector import Detector as Detector
+    from anomalib_lite.edge import AnomalibLiteError as AnomalibLiteError
+    from anomalib_lite.edge import EdgeModel as EdgeModel
+    from anomalib_lite.edge import InputSpec as InputSpec
+    from anomalib_lite.edge import Prediction as Prediction
+    from anomalib_lite.scorers import list_scorers as list_scorers
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

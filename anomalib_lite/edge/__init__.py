@@ -1,1 +1,47 @@
-"""Torch-free ground floor: numpy, OpenCV and ONNX Runtime only."""
+"""Torch-free ground floor: numpy, OpenCV and ONNX Runtime only.
+
+from anomalib_lite.edge import EdgeModel
+
+model = EdgeModel("bottle.onnx")
+verdict = model.predict("frame.png")
+print(verdict.score, verdict.p_value, verdict.is_anomalous)
+"""
+
+from anomalib_lite.edge.calibration import Calibration, Operating
+from anomalib_lite.edge.errors import (
+    AnomalibLiteError,
+    ExportError,
+    FitError,
+    FrameError,
+    ModelFileError,
+    SettingsError,
+    SourceError,
+    WeightsError,
+)
+from anomalib_lite.edge.frames import decode_frame, read_frame
+from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.prediction import Prediction, Region
+from anomalib_lite.edge.prepare import InputSpec, map_to_frame, prepare
+from anomalib_lite.edge.sources import open_source
+
+__all__ = [
+    "AnomalibLiteError",
+    "Calibration",
+    "EdgeModel",
+    "ExportError",
+    "FitError",
+    "FrameError",
+    "InputSpec",
+    "ModelFileError",
+    "Operating",
+    "Prediction",
+    "Region",
+    "SettingsError",
+    "SourceError",
+    "WeightsError",
+    "decode_frame",
+    "map_to_frame",
+    "open_source",
+    "prepare",
+    "read_frame",
+]

@@ -1,0 +1,84 @@
+"""The `Backbone` contract and the registry of backbones that are not timm's."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen feature extractor: `pixels (N, 3, H, W)` -> `Features`.
+
+    Args:
+        mean: per-channel mean of the normalisation, on the 0..1 scale.
+        std: per-channel standard deviation, on the 0..1 scale.
+
+    Attributes:
+        name: what the registry or timm calls it.
+        weights_sha256: hex digest of the weights, or the reason why there is none.
+    """
+
+    name: str
+    weights_sha256: str
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        mean_t = torch.tensor(mean, dtype=torch.float64).view(1, 3, 1, 1)
+        std_t = torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
+        self.register_buffer("scale", (1 / (255 * std_t)).float())
+        self.register_buffer("shift", (-mean_t / std_t).float())
+
+    @abstractmethod
+    def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
+        """Layers as data at an input size `(height, width)`."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What is needed to build the same network again without its weights."""
+
+    @abstractmethod
+    def extract(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Normalised pixels `(N, 3, H, W)` -> maps by layer name."""
+
+    def layout(
+        self, input_hw: tuple[int, int], roi: NDArray[np.bool_] | None = None
+    ) -> FeatureLayout:
+        """The layout of `Features` at an input size, with an optional region of interest."""
+        return FeatureLayout(input_hw, self.layer_infos(input_hw), roi)
+
+    def normalise(self, frames_nhwc: Tensor) -> Tensor:
+        """Prepared frames uint8 `(N, H, W, 3)` -> normalised float32 `(N, 3, H, W)`."""
+        return frames_nhwc.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+
+    def forward(self, pixels: Tensor) -> Features:
+        return Features(pixels, self.extract(pixels))
+
+
+BackboneFactory = Callable[..., Backbone]
+_REGISTRY: dict[str, BackboneFactory] = {}
+
+
+class register_backbone:  # noqa: N801 - a decorator
+    """Decorator: make a backbone class known by name."""
+
+    known: ClassVar[dict[str, BackboneFactory]] = _REGISTRY
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, factory: BackboneFactory) -> BackboneFactory:
+        self.known[self.name] = factory
+        return factory

@@ -1,0 +1,71 @@
+"""What backbones give and scorers get: features, and their layout as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer of a backbone as data.
+
+    Attributes:
+        name: module name, e.g. `layer2` or `blocks.5`.
+        channels: number of channels C.
+        stride: input pixels per cell along each axis; the whole input for a 1x1 map.
+        grid_hw: cells `(h, w)` at the layout's input size.
+    """
+
+    name: str
+    channels: int
+    stride: int
+    grid_hw: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureLayout:
+    """Everything a scorer may rely on before it sees the first image.
+
+    Attributes:
+        input_hw: prepared size `(height, width)`, pixels.
+        layers: the layers in `Features.maps`, shallow to deep.
+        roi: region of interest, bool `(height, width)`, or None for the whole frame.
+    """
+
+    input_hw: tuple[int, int]
+    layers: tuple[LayerInfo, ...]
+    roi: NDArray[np.bool_] | None = None
+
+    def cell_share(self, grid_hw: tuple[int, int]) -> Tensor:
+        """Share of each cell's pixels inside the region of interest, float32 `(h, w)`."""
+        if self.roi is None:
+            return torch.ones(grid_hw)
+        inside = torch.from_numpy(self.roi.astype(np.float32))[None, None]
+        return F.adaptive_avg_pool2d(inside, grid_hw)[0, 0]
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """One batch through a backbone.
+
+    Attributes:
+        pixels: normalised input, float32 `(N, 3, H, W)`.
+        maps: layer name -> float32 `(N, C, h, w)`; a global vector is a 1x1 map.
+    """
+
+    pixels: Tensor
+    maps: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return self.pixels.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError("Features is not iterable; read .pixels and .maps")

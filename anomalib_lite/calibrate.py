@@ -1,0 +1,153 @@
+"""Fit a scorer and calibrate it on good images that the scoring model has not seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import FitError
+from anomalib_lite.scorers import (
+    CrossFit,
+    FeatureStream,
+    FitContext,
+    HeldOutScores,
+    ReferenceQuantile,
+    Scorer,
+)
+
+FOLDS = 5
+HOLDOUT_SHARE = 0.2
+_FEWEST = 3
+
+
+def calibrate(
+    scorer: Scorer,
+    stream: FeatureStream,
+    context: FitContext,
+    *,
+    method: str,
+    max_false_reject: float,
+) -> Calibration:
+    """Fit `scorer` and return its calibration.
+
+    Args:
+        scorer: built, not necessarily fitted.
+        stream: good images.
+        context: seed and progress.
+        method: `"folds"` fits on everything and scores every image by a model that never saw its fold;
+            `"holdout"` fits on four fifths and scores the rest (rigorous split-conformal);
+            `"auto"` takes folds where the scorer implements `CrossFit`.
+        max_false_reject: requested false-reject rate.
+
+    Raises:
+        FitError: too few usable images.
+    """
+    total = len(stream)
+    if 0 < total < _FEWEST:
+        raise FitError(
+            f"{total} good image(s) given; at least {_FEWEST} are needed to learn and to choose a "
+            "threshold, and 99 to promise a false-reject rate of 1 %"
+        )
+    cross = isinstance(scorer, CrossFit)
+    if method == "folds" or (method == "auto" and cross):
+        count = min(FOLDS, total)
+        folds = assign_folds(total, count, context.seed)
+        if cross:
+            held_out = scorer.cross_fit(stream, folds, context)  # type: ignore[attr-defined]
+        else:
+            held_out = _refit_per_fold(scorer, stream, folds, context)
+        words = f"out-of-fold, {count} folds"
+    else:
+        held_out = _hold_out(scorer, stream, context)
+        words = f"held out, {HOLDOUT_SHARE:.0%} of the good images"
+    if len(held_out.image) == 0:
+        raise FitError("no usable good image was left to choose a threshold; see the skipped list")
+    return Calibration.from_scores(
+        held_out.image,
+        held_out.map_peak,
+        max_false_reject=max_false_reject,
+        method=words,
+        reference=_reference(scorer, held_out, max_false_reject),
+    )
+
+
+def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:
+    """Fold of each image `(images,)`: equal sizes, shuffled by the seed."""
+    order = np.random.default_rng(seed).permutation(images)
+    assigned = np.empty(images, np.int64)
+    assigned[order] = np.arange(images) % folds
+    return assigned
+
+
+def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
+    """Scores of a fitted scorer on every usable image of a stream."""
+    indices, image, peaks = [], [], []
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    for batch in stream:
+        scores = scorer(batch.features)
+        indices.append(batch.indices)
+        image.append(scores.image.numpy())
+        peaks.append(scores.map.amax(dim=(1, 2)).numpy())
+        if isinstance(scorer, ReferenceQuantile):
+            for name, values in scorer.parts(batch.features).items():
+                parts.setdefault(name, []).append(values.numpy())
+    if not indices:
+        empty = np.zeros(0, np.float32)
+        return HeldOutScores(np.zeros(0, np.int64), empty, empty)
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    return HeldOutScores(
+        np.concatenate(indices), np.concatenate(image), np.concatenate(peaks), joined
+    )
+
+
+def _hold_out(scorer: Scorer, stream: FeatureStream, context: FitContext) -> HeldOutScores:
+    total = len(stream)
+    count = max(1, round(HOLDOUT_SHARE * total))
+    kept = np.sort(np.random.default_rng(context.seed).permutation(total)[:count])
+    learnt = np.setdiff1d(np.arange(total), kept)
+    scorer.fit(stream.subset(learnt), context)
+    return score_stream(scorer, stream.subset(kept))
+
+
+def _refit_per_fold(
+    scorer: Scorer, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
+) -> HeldOutScores:
+    """The plain form of cross-fitting, for scorers without a faster one."""
+    scored = []
+    for fold in range(int(folds.max()) + 1):
+        scorer.fit(stream.subset(np.flatnonzero(folds != fold)), context)
+        scored.append(score_stream(scorer, stream.subset(np.flatnonzero(folds == fold))))
+    scorer.fit(stream, context)
+    parts = {
+        name: np.concatenate([part.parts[name] for part in scored]) for name in scored[0].parts
+    }
+    return HeldOutScores(
+        np.concatenate([part.indices for part in scored]),
+        np.concatenate([part.image for part in scored]),
+        np.concatenate([part.map_peak for part in scored]),
+        parts,
+    )
+
+
+def _reference(scorer: Scorer, held_out: HeldOutScores, max_false_reject: float) -> dict[str, Any]:
+    """The method's own thresholds with the rate they realise on held-out good images."""
+    if not isinstance(scorer, ReferenceQuantile):
+        return {}
+    quantiles = scorer.reference_quantile(max_false_reject)
+    parts: dict[str, Any] = {}
+    for name, quantile in quantiles.items():
+        realised = float(np.mean(held_out.parts[name] > quantile["threshold"]))
+        parts[name] = {**quantile, "realised_false_reject": realised}
+    summed = sum(quantile["threshold"] for quantile in quantiles.values())
+    return {
+        "kind": "chi quantile per layer (Rippel et al. 2020); not the threshold in use",
+        "requested_false_reject": max_false_reject,
+        "layers": parts,
+        "sum": {
+            "threshold": summed,
+            "realised_false_reject": float(np.mean(held_out.image > summed)),
+        },
+    }

@@ -1,0 +1,257 @@
+"""`Detector`: fit on good images, predict, save, load, export. The class most users meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anomalib_lite.backbones import Backbone, create_backbone
+from anomalib_lite.calibrate import calibrate
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import AnomalibLiteError, FitError, FrameError, SettingsError
+from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
+from anomalib_lite.edge.prediction import Prediction, make_prediction
+from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.memory import available_bytes
+from anomalib_lite.scorers import FitContext, Progress, Scorer, create_scorer
+from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.streams import ImageStream
+
+if TYPE_CHECKING:
+    from anomalib_lite.export import ExportReport
+
+
+class DetectorGraph(nn.Module):
+    """The whole network: prepared frames in, raw score and map out. Predicts and is exported.
+
+    Args:
+        backbone: frozen feature extractor.
+        scorer: fitted scorer.
+    """
+
+    def __init__(self, backbone: Backbone, scorer: Scorer) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.scorer = scorer
+
+    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`."""
+        scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
+        return scores.image, scores.map
+
+
+@dataclass(frozen=True)
+class FittedData:
+    """What a detector was fitted on.
+
+    Attributes:
+        source: name of the source.
+        images: number of images used.
+        skipped: image name -> why it was left out.
+        fingerprint: sha256 over the prepared images, independent of order.
+    """
+
+    source: str
+    images: int
+    skipped: dict[str, str]
+    fingerprint: str
+    samples: tuple[Frame, ...] = field(default=(), compare=False, repr=False)
+
+
+class Detector:
+    """An anomaly detector: preparation, backbone, scorer and calibration.
+
+    Args:
+        detector: name of the scorer (`padim`, `mvg`, ...).
+        backbone: `filters` (no weights needed) or any timm network, e.g. `resnet18`.
+        layers: backbone layers to read; None takes its default.
+        weights: a `.safetensors` file for the backbone, `"random"`, or None to look in the
+            folder `ANOMALIB_LITE_WEIGHTS`, then the hub.
+        image_size: side or `(height, width)` of the network's input, pixels; or an `InputSpec`.
+        calibration: `"auto"` scores every good image out-of-fold where the scorer can do so cheaply
+            and otherwise holds a fifth out; or `"folds"`, `"holdout"`.
+        max_false_reject: share of good frames that may be rejected.
+        seed: the one source of randomness.
+        settings: settings of the scorer.
+
+    Attributes:
+        spec: the input declaration.
+        calibration: set by `fit`.
+        data: what it was fitted on, set by `fit`.
+    """
+
+    def __init__(
+        self,
+        detector: str = "padim",
+        *,
+        backbone: str = "filters",
+        layers: Sequence[str] | None = None,
+        weights: str | Path | None = None,
+        image_size: int | tuple[int, int] | InputSpec = 256,
+        calibration: str = "auto",
+        max_false_reject: float = 0.01,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
+        if calibration not in ("auto", "folds", "holdout"):
+            raise SettingsError(f"calibration is {calibration!r}; choose auto, folds or holdout")
+        if not 0 < max_false_reject < 1:
+            raise SettingsError(f"max_false_reject is {max_false_reject}; choose between 0 and 1")
+        self.spec = _as_spec(image_size)
+        self.scorer = create_scorer(detector, **settings)
+        self.backbone = create_backbone(
+            backbone, layers=layers, weights=weights, input_hw=self.spec.size_hw
+        )
+        self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
+        self.graph = DetectorGraph(self.backbone, self.scorer).eval()
+        self.calibration_method = calibration
+        self.max_false_reject = max_false_reject
+        self.seed = seed
+        self._calibration: Calibration | None = None
+        self._data: FittedData | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """Threshold and p-values; raises `FitError` before `fit`."""
+        if self._calibration is None:
+            raise FitError("this detector is not fitted yet; call fit(source) first")
+        return self._calibration
+
+    @property
+    def data(self) -> FittedData:
+        """What it was fitted on; raises `FitError` before `fit`."""
+        if self._data is None:
+            raise FitError("this detector is not fitted yet; call fit(source) first")
+        return self._data
+
+    @property
+    def localises(self) -> bool:
+        """Whether the map says where."""
+        return self.scorer.localises
+
+    def memory_bytes(self) -> int:
+        """Estimated memory of a fit beyond the backbone's own work, bytes."""
+        return self.scorer.memory_bytes()
+
+    def fit(self, source: SourceLike, *, progress: Progress = no_progress) -> Detector:
+        """Learn from good images and calibrate on good images the scored model has not seen.
+
+        Args:
+            source: folder, glob, video, list of files or arrays; good parts only.
+            progress: called with stage, images done, images in total.
+
+        Returns:
+            self.
+
+        Raises:
+            FitError: too few usable images, features that are not finite, too little memory.
+            SourceError: nothing to read.
+        """
+        needed, free = self.memory_bytes(), available_bytes()
+        if needed > free:
+            raise FitError(
+                f"the fit needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; choose "
+                "a smaller image size, fewer features (num_features) or a smaller backbone"
+            )
+        stream = ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
+        context = FitContext(seed=self.seed, progress=progress)
+        with torch.no_grad():
+            calibration = calibrate(
+                self.scorer,
+                stream,
+                context,
+                method=self.calibration_method,
+                max_false_reject=self.max_false_reject,
+            )
+        self._calibration = calibration
+        self._data = FittedData(
+            source=stream.source.name,
+            images=len(stream.fingerprints),
+            skipped=dict(stream.skipped),
+            fingerprint=stream.fingerprint(),
+            samples=tuple(stream.samples),
+        )
+        return self
+
+    def run(
+        self, prepared_nhwc: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`: score `(N,)`, map `(N, h', w')`."""
+        with torch.no_grad():
+            score, anomaly_map = self.graph(torch.from_numpy(prepared_nhwc))
+        return score.numpy(), anomaly_map.numpy()
+
+    def predict(self, frame: Frame | bytes | str | Path) -> Prediction:
+        """Score one frame: an RGB or grey array, encoded bytes, or a file.
+
+        Raises:
+            FrameError: the frame is unreadable or not what the detector was declared for.
+        """
+        return self.predict_batch([frame])[0]
+
+    def predict_batch(self, frames: Sequence[Frame | bytes | str | Path]) -> list[Prediction]:
+        """Score several frames in one pass; sizes may differ."""
+        calibration = self.calibration
+        decoded = [self._decode(frame) for frame in frames]
+        if not decoded:
+            return []
+        scores, maps = self.run(np.stack([prepare(frame, self.spec) for frame in decoded]))
+        return [
+            make_prediction(
+                float(score), network_map, frame.shape[:2], calibration=calibration, spec=self.spec
+            )
+            for score, network_map, frame in zip(scores, maps, decoded, strict=True)
+        ]
+
+    def save(self, path: str | Path) -> Path:
+        """Write one `.safetensors` file, backbone included; raises AnomalibLiteError on failure."""
+        from anomalib_lite.detector_file import write_detector
+
+        return write_detector(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Detector:
+        """Read a file written by `save`; raises `ModelFileError` when it cannot be one."""
+        from anomalib_lite.detector_file import read_detector
+
+        return read_detector(path)
+
+    def export(self, path: str | Path) -> ExportReport:
+        """Write a verified `.onnx` edge file.
+
+        Raises:
+            ExportError: the exported graph does not reproduce this detector; nothing is written.
+        """
+        try:
+            from anomalib_lite.export import export_onnx
+        except ImportError as error:
+            raise AnomalibLiteError(
+                "export needs the package onnx; pip install 'anomalib-lite[train]'"
+            ) from error
+        return export_onnx(self, path)
+
+    def _decode(self, frame: Frame | bytes | str | Path) -> Frame:
+        if isinstance(frame, (str, Path)):
+            return read_frame(frame, exif=self.spec.exif)
+        if isinstance(frame, bytes):
+            return decode_frame(frame, exif=self.spec.exif)
+        if not isinstance(frame, np.ndarray):
+            raise FrameError(f"expected an array, bytes or a path, got {type(frame).__name__}")
+        return frame
+
+
+def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:
+    if isinstance(image_size, InputSpec):
+        return image_size
+    if isinstance(image_size, int):
+        return InputSpec(height=image_size, width=image_size)
+    height, width = image_size
+    return InputSpec(height=height, width=width)

@@ -1,0 +1,146 @@
+"""The detector file: one `.safetensors` with the tensors and one JSON header. Never a pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anomalib_lite.detector import Detector, FittedData
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
+from anomalib_lite.edge.files import atomic_path
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.versions import installed_versions
+
+HEADER_KEY = "anomalib_lite"
+FORMAT = "anomalib_lite.detector"
+FORMAT_VERSION = 1
+
+
+def write_detector(detector: Detector, path: str | Path) -> Path:
+    """Write a fitted detector atomically; returns the path."""
+    from safetensors.torch import save_file
+
+    header = json.dumps(detector_header(detector), sort_keys=True)
+    tensors: dict[str, Tensor] = {}
+    for part, module in (("backbone", detector.backbone), ("scorer", detector.scorer)):
+        for name, tensor in module.state_dict().items():
+            tensors[f"{part}.{name}"] = tensor.contiguous()
+    for index, sample in enumerate(detector.data.samples):
+        tensors[f"sample.{index}"] = torch.from_numpy(sample)
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={HEADER_KEY: header})
+    return Path(path)
+
+
+def detector_header(detector: Detector) -> dict[str, Any]:
+    """Everything about a detector but its tensors, as plain JSON types."""
+    data = detector.data
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "input_spec": detector.spec.to_dict(),
+        "calibration": detector.calibration.to_dict(),
+        "localises": detector.localises,
+        "about": {
+            "detector": {"name": detector.scorer.name, "settings": detector.scorer.settings()},
+            "backbone": {
+                **detector.backbone.settings(),
+                "weights_sha256": detector.backbone.weights_sha256,
+            },
+            "calibration_method": detector.calibration_method,
+            "seed": detector.seed,
+            "data": {
+                "source": Path(data.source).name,
+                "images": data.images,
+                "skipped": data.skipped,
+                "fingerprint": data.fingerprint,
+            },
+            "versions": installed_versions(),
+        },
+    }
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The JSON header of a detector file; raises `ModelFileError` when there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise ModelFileError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            text = (stream.metadata() or {}).get(HEADER_KEY)
+        header = json.loads(text) if text else {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelFileError(
+            f"{path}: is not a readable .safetensors file (corrupt, truncated or foreign); "
+            "fit it again"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path}: is a .safetensors file, but not a detector saved by anomalib_lite"
+        )
+    if int(header.get("format_version", 0)) > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: written in format version {header['format_version']}, this program reads up "
+            f"to {FORMAT_VERSION}; update anomalib_lite"
+        )
+    return dict(header)
+
+
+def read_detector(path: str | Path) -> Detector:
+    """Rebuild a detector from its file; needs no weights folder and no network.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, foreign or newer.
+    """
+    from safetensors.torch import load_file
+
+    header = read_header(path)
+    try:
+        about = header["about"]
+        detector = Detector(
+            about["detector"]["name"],
+            backbone=about["backbone"]["name"],
+            layers=about["backbone"]["layers"],
+            weights="empty",
+            image_size=InputSpec.from_dict(header["input_spec"]),
+            calibration=about["calibration_method"],
+            max_false_reject=float(header["calibration"]["max_false_reject"]),
+            seed=int(about["seed"]),
+            **about["detector"]["settings"],
+        )
+        tensors = load_file(path)
+        detector.backbone.load_state_dict(_part(tensors, "backbone."), strict=True)
+        detector.backbone.weights_sha256 = str(about["backbone"]["weights_sha256"])
+        detector.scorer.load_tensors(_part(tensors, "scorer."))
+        detector._calibration = Calibration.from_dict(header["calibration"])
+        data = about["data"]
+        samples = _part(tensors, "sample.")
+        detector._data = FittedData(
+            source=str(data["source"]),
+            images=int(data["images"]),
+            skipped=dict(data["skipped"]),
+            fingerprint=str(data["fingerprint"]),
+            samples=tuple(samples[name].numpy() for name in sorted(samples)),
+        )
+    except AnomalibLiteError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise ModelFileError(
+            f"{path}: its content is damaged ({type(error).__name__}: {first}); fit it again"
+        ) from error
+    return detector
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

@@ -1,0 +1,189 @@
+"""From raw scores to decisions, by split-conformal prediction on good images only.
+
+With `n` scores of good images that the model has not seen, the conformal p-value of a new score `s`
+is `(1 + #{calibration >= s}) / (n + 1)` (Vovk et al. 2005; Laxhammar 2014 for anomaly detection).
+For good frames drawn like the calibration images `P(p <= alpha) <= alpha`, whatever the
+distribution of the scores. The finest rate that `n` images can promise is `1 / (n + 1)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
+
+
+def images_needed(max_false_reject: float) -> int:
+    """Fewest good images that can promise a false-reject rate: `ceil(1 / rate) - 1`."""
+    return math.ceil(1.0 / max_false_reject - 1e-9) - 1
+
+
+@dataclass(frozen=True)
+class Operating:
+    """A threshold and what it promises.
+
+    Attributes:
+        threshold: raw score; above it a frame is anomalous.
+        false_reject_rate: promised upper bound on the share of good frames rejected.
+        requested: the rate that was asked for.
+        samples: number of good images behind the promise.
+    """
+
+    threshold: float
+    false_reject_rate: float
+    requested: float
+    samples: int
+
+    @property
+    def honoured(self) -> bool:
+        """Whether the requested rate can be promised with these images."""
+        return self.false_reject_rate <= self.requested
+
+    def explain(self) -> str:
+        """One line for people: the promise, or why less is promised than was asked."""
+        if self.honoured:
+            return (
+                f"at most {_percent(self.requested)} of good frames rejected, "
+                f"from {self.samples} good images"
+            )
+        return (
+            f"{_percent(self.requested)} needs at least {images_needed(self.requested)} good "
+            f"images; you have {self.samples}: the best that can be promised is "
+            f"{_percent(self.false_reject_rate)}"
+        )
+
+
+def operating_point(scores: NDArray[np.floating[Any]], max_false_reject: float) -> Operating:
+    """Threshold for a requested false-reject rate from calibration scores `(n,)`.
+
+    The threshold is the k-th smallest score, `k = ceil((n + 1)(1 - rate))`; when `k > n` the
+    largest score is taken and the honest rate `1 / (n + 1)` is reported in place of the request.
+    """
+    if not 0 < max_false_reject < 1:
+        raise SettingsError(
+            f"the false-reject rate is {max_false_reject}; choose a value between 0 and 1"
+        )
+    ordered = np.sort(np.asarray(scores, np.float64))
+    n = ordered.size
+    if n == 0:
+        raise FitError("no good image is left for calibration; give at least 2 good images")
+    rank = math.ceil((n + 1) * (1 - max_false_reject) - 1e-9)
+    promised = (n + 1 - rank) / (n + 1) if rank <= n else 1 / (n + 1)
+    threshold = float(ordered[min(rank, n) - 1])
+    return Operating(threshold, max(promised, 1 / (n + 1)), max_false_reject, n)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of good images and the decisions that follow from them.
+
+    Attributes:
+        scores: image scores of calibration images, ascending `(n,)`.
+        map_peaks: largest map value of each calibration image, ascending `(n,)`.
+        max_false_reject: requested false-reject rate.
+        method: how the calibration images were kept from the fit, in words.
+        reference: thresholds of the method's own theory with the rate they realise on the
+            calibration images (the chi quantile of MVG), or empty.
+    """
+
+    scores: tuple[float, ...]
+    map_peaks: tuple[float, ...]
+    max_false_reject: float
+    method: str
+    reference: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_scores(
+        cls,
+        scores: Sequence[float] | NDArray[np.floating[Any]],
+        map_peaks: Sequence[float] | NDArray[np.floating[Any]],
+        *,
+        max_false_reject: float,
+        method: str,
+        reference: dict[str, Any] | None = None,
+    ) -> Calibration:
+        """Sort and check calibration scores; raises `FitError` when one is not finite."""
+        ordered = np.sort(np.asarray(scores, np.float32))
+        peaks = np.sort(np.asarray(map_peaks, np.float32))
+        if not (np.isfinite(ordered).all() and np.isfinite(peaks).all()):
+            raise FitError(
+                "some good images score NaN or infinity: the features are not finite; check the "
+                "weights file and the images listed as suspicious"
+            )
+        calibration = cls(
+            tuple(ordered.tolist()),
+            tuple(peaks.tolist()),
+            max_false_reject,
+            method,
+            reference or {},
+        )
+        operating_point(ordered, max_false_reject)
+        return calibration
+
+    @cached_property
+    def operating(self) -> Operating:
+        """The operating point at the requested rate."""
+        return operating_point(np.asarray(self.scores), self.max_false_reject)
+
+    @property
+    def threshold(self) -> float:
+        """Image threshold, raw score units."""
+        return self.operating.threshold
+
+    @cached_property
+    def map_threshold(self) -> float:
+        """Map value above which a pixel belongs to a region, from the good images' map peaks."""
+        return operating_point(np.asarray(self.map_peaks), self.max_false_reject).threshold
+
+    def with_rate(self, max_false_reject: float) -> Calibration:
+        """The same images, another requested false-reject rate."""
+        operating_point(np.asarray(self.scores), max_false_reject)
+        return Calibration(
+            self.scores, self.map_peaks, max_false_reject, self.method, self.reference
+        )
+
+    def p_value(self, score: float) -> float:
+        """Conformal p-value of a raw score, in `[1 / (n + 1), 1]`; small = anomalous."""
+        if math.isnan(score):
+            raise FrameError("the score is NaN: the network's output is not usable for this frame")
+        ordered = np.asarray(self.scores)
+        at_least = ordered.size - int(np.searchsorted(ordered, score, side="left"))
+        return (1 + at_least) / (ordered.size + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; derived figures are written for readers and ignored when read."""
+        operating = self.operating
+        return {
+            "method": self.method,
+            "max_false_reject": self.max_false_reject,
+            "threshold": operating.threshold,
+            "map_threshold": self.map_threshold,
+            "false_reject_rate": operating.false_reject_rate,
+            "samples": operating.samples,
+            "honoured": operating.honoured,
+            "reference": self.reference,
+            "scores": list(self.scores),
+            "map_peaks": list(self.map_peaks),
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Calibration:
+        """Rebuild from `to_dict`; raises KeyError or TypeError on foreign content."""
+        return cls.from_scores(
+            fields["scores"],
+            fields["map_peaks"],
+            max_false_reject=float(fields["max_false_reject"]),
+            method=str(fields["method"]),
+            reference=dict(fields.get("reference", {})),
+        )
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2g} %"

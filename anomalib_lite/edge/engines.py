@@ -1,0 +1,187 @@
+"""Inference engines: what runs the exported graph. Each takes and gives the same arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.errors import ModelFileError, SettingsError
+from anomalib_lite.edge.metadata import METADATA_KEY
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class Engine(Protocol):
+    """Runs the graph: `uint8 [N, h, w, 3]` -> `(score [N], anomaly_map [N, h', w'])`."""
+
+    @property
+    def name(self) -> str:
+        """Engine and version, for reports."""
+
+    @property
+    def threads(self) -> int:
+        """Number of threads used inside one inference."""
+
+    @property
+    def metadata(self) -> str:
+        """The JSON document stored in the file."""
+
+    def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
+        """One inference."""
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the CPU (or CUDA where that build is installed).
+
+    Args:
+        path: edge file.
+        threads: threads inside one inference; None takes the number of cores.
+        providers: ONNX Runtime execution providers; None takes the CPU.
+
+    Raises:
+        ModelFileError: the file is missing, corrupt, or not an edge file of this project.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        providers: list[str] | None = None,
+    ) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        self._threads = threads or _cores()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # One frame at a time needs no growing arena; without it the process stays small.
+        options.enable_cpu_mem_arena = False
+        if not Path(path).is_file():
+            raise ModelFileError(f"{path}: no such file")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=providers or ["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise ModelFileError(
+                f"{path}: is not a readable ONNX file (corrupt, truncated or foreign); "
+                "export it again"
+            ) from error
+        self._name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
+        self._metadata: str = self._session.get_modelmeta().custom_metadata_map.get(
+            METADATA_KEY, ""
+        )
+        names = [item.name for item in self._session.get_outputs()]
+        inputs = [item.name for item in self._session.get_inputs()]
+        if not self._metadata or inputs != ["frames"] or names != ["score", "anomaly_map"]:
+            raise ModelFileError(
+                f"{path}: is an ONNX file, but not one exported by anomalib_lite "
+                f"(inputs {inputs}, outputs {names})"
+            )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    @property
+    def metadata(self) -> str:
+        return self._metadata
+
+    def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
+        score, anomaly_map = self._session.run(["score", "anomaly_map"], {"frames": frames_nhwc})
+        return score, anomaly_map
+
+
+class OpenVinoEngine:
+    """Intel OpenVINO on the CPU: reads the same ONNX file.
+
+    Args:
+        path: edge file.
+        threads: threads inside one inference; None takes the number of cores.
+        precision: `"f32"` or `"bf16"` (faster where the processor has it, less exact).
+
+    Raises:
+        ModelFileError: as for ONNX Runtime.
+        SettingsError: OpenVINO is not installed.
+    """
+
+    def __init__(
+        self, path: str | Path, *, threads: int | None = None, precision: str = "f32"
+    ) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise SettingsError(
+                "OpenVINO is not installed; pip install 'anomalib-lite[openvino]', or use "
+                "the engine onnxruntime"
+            ) from error
+        # The description is read by ONNX Runtime, which checks the interface on the way.
+        described = OnnxRuntimeEngine(path, threads=1)
+        self._metadata = described.metadata
+        del described
+        self._threads = threads or _cores()
+        config = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        try:
+            self._model = openvino.Core().compile_model(str(path), "CPU", config)
+        except RuntimeError as error:
+            raise ModelFileError(f"{path}: OpenVINO cannot compile this file") from error
+        self._name = f"openvino {openvino.__version__.split('-')[0]} CPU {precision}"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    @property
+    def metadata(self) -> str:
+        return self._metadata
+
+    def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
+        result = self._model([frames_nhwc])
+        return np.array(result["score"]), np.array(result["anomaly_map"])
+
+
+def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine:
+    """Open an edge file with an engine by name: `onnxruntime`, `cuda`, `openvino`, `openvino-bf16`.
+
+    Raises:
+        SettingsError: unknown engine, or one that is not installed.
+    """
+    if engine == "onnxruntime":
+        return OnnxRuntimeEngine(path, threads=threads)
+    if engine == "cuda":
+        import onnxruntime
+
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise SettingsError("this ONNX Runtime has no CUDA; install onnxruntime-gpu")
+        return OnnxRuntimeEngine(
+            path, threads=threads, providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
+        )
+    if engine == "openvino":
+        return OpenVinoEngine(path, threads=threads)
+    if engine == "openvino-bf16":
+        return OpenVinoEngine(path, threads=threads, precision="bf16")
+    raise SettingsError(
+        f"unknown engine {engine!r}; choose onnxruntime, cuda, openvino or openvino-bf16"
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,177 @@
+"""`EdgeModel("part.onnx")`: load, self-test, score. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.engines import Engine, open_engine
+from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
+from anomalib_lite.edge.metadata import EdgeMetadata
+from anomalib_lite.edge.prediction import Prediction, make_prediction
+from anomalib_lite.edge.prepare import InputSpec, prepare
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """One self-test frame: what the fitted model gave and what this machine gives.
+
+    Attributes:
+        name: what the frame is.
+        expected: score of the fitted model.
+        measured: score on this machine.
+        relative_difference: of score and map peak, the larger.
+        passed: within tolerance, with the same verdict.
+    """
+
+    name: str
+    expected: float
+    measured: float
+    relative_difference: float
+    passed: bool
+
+
+class EdgeModel:
+    """An exported detector, ready for frames.
+
+    Args:
+        path: `.onnx` file written by `anomalib-lite export`.
+        engine: `onnxruntime` (default), `cuda`, `openvino` or `openvino-bf16`.
+        threads: threads inside one inference; None takes the number of cores.
+        max_false_reject: another false-reject rate than the one stored; the threshold is
+            taken anew from the stored scores of good images.
+        self_test: run the stored probe frames first and refuse the file when this machine does
+            not reproduce them.
+
+    Raises:
+        ModelFileError: missing, corrupt, foreign or newer file, or a failed self-test.
+
+    Attributes:
+        spec: the input declaration.
+        calibration: threshold and p-values.
+        about: provenance: detector, backbone, data, versions, parity figures.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        engine: str = "onnxruntime",
+        threads: int | None = None,
+        max_false_reject: float | None = None,
+        self_test: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self._engine: Engine = open_engine(self.path, engine, threads=threads)
+        self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
+        self.spec: InputSpec = self._metadata.spec
+        self.calibration: Calibration = self._metadata.calibration
+        if max_false_reject is not None:
+            self.calibration = self.calibration.with_rate(max_false_reject)
+        self.about: dict[str, Any] = self._metadata.about
+        self.localises: bool = self._metadata.localises
+        if self_test:
+            self._refuse_unless_reproduced()
+
+    @property
+    def engine(self) -> str:
+        """Engine name and version."""
+        return self._engine.name
+
+    @property
+    def threads(self) -> int:
+        """Threads inside one inference."""
+        return self._engine.threads
+
+    @property
+    def metadata(self) -> EdgeMetadata:
+        """The whole description stored in the file."""
+        return self._metadata
+
+    def run(self, prepared_nhwc: NDArray[np.uint8]) -> tuple[Any, Any]:
+        """Raw network outputs for prepared frames `uint8 (N, h, w, 3)`.
+
+        Returns:
+            `score (N,)` and `anomaly_map (N, h', w')`, float32.
+        """
+        return self._engine.run(prepared_nhwc)
+
+    def predict(self, frame: Frame | bytes | str | Path) -> Prediction:
+        """Score one frame: an RGB or grey array, encoded bytes, or a file.
+
+        Raises:
+            FrameError: the frame is unreadable or not what the model was declared for.
+        """
+        return self.predict_batch([frame])[0]
+
+    def predict_batch(self, frames: Sequence[Frame | bytes | str | Path]) -> list[Prediction]:
+        """Score several frames in one inference; sizes may differ."""
+        decoded = [self._decode(frame) for frame in frames]
+        if not decoded:
+            return []
+        prepared = np.stack([prepare(frame, self.spec) for frame in decoded])
+        scores, maps = self.run(prepared)
+        return [
+            make_prediction(
+                float(score), network_map, frame.shape[:2],
+                calibration=self.calibration, spec=self.spec,
+            )
+            for score, network_map, frame in zip(scores, maps, decoded, strict=True)
+        ]  # fmt: skip
+
+    def check(self) -> list[ProbeResult]:
+        """Run the probe frames stored in the file, alone and as one batch."""
+        probes = self._metadata.probes
+        prepared = [prepare(probe.frame, self.spec) for probe in probes]
+        singles = [self.run(item[None]) for item in prepared]
+        batch = self.run(np.stack(prepared))
+        results = []
+        for index, probe in enumerate(probes):
+            pairs = [
+                (float(scores[row]), float(maps[row].max()))
+                for scores, maps, row in ((*singles[index], 0), (*batch, index))
+            ]
+            results.append(self._compare(probe.name, probe.score, probe.map_peak, pairs))
+        return results
+
+    def _compare(
+        self, name: str, score: float, peak: float, pairs: list[tuple[float, float]]
+    ) -> ProbeResult:
+        worst = max(
+            max(_relative(measured, score), _relative(measured_peak, peak))
+            for measured, measured_peak in pairs
+        )
+        threshold = self._metadata.calibration.threshold
+        same_verdict = all((measured > threshold) == (score > threshold) for measured, _ in pairs)
+        passed = worst <= self._metadata.tolerance and same_verdict
+        return ProbeResult(name, score, pairs[0][0], worst, passed)
+
+    def _refuse_unless_reproduced(self) -> None:
+        failed = [result for result in self.check() if not result.passed]
+        if failed:
+            worst = max(failed, key=lambda result: result.relative_difference)
+            raise ModelFileError(
+                f"{self.path}: self-test failed on {len(failed)} probe frame(s), worst "
+                f"{worst.name!r}: expected {worst.expected:.6g}, got {worst.measured:.6g} with "
+                f"{self.engine}; the file is damaged or this engine computes differently"
+            )
+
+    def _decode(self, frame: Frame | bytes | str | Path) -> Frame:
+        if isinstance(frame, (str, Path)):
+            return read_frame(frame, exif=self.spec.exif)
+        if isinstance(frame, bytes):
+            return decode_frame(frame, exif=self.spec.exif)
+        return frame
+
+
+def _relative(measured: float, expected: float) -> float:
+    if not np.isfinite(measured):
+        return float("inf")
+    return abs(measured - expected) / max(abs(expected), 1e-12)

@@ -1,0 +1,144 @@
+"""What a frame gets: a raw score, its p-value, the verdict, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import FrameError
+from anomalib_lite.edge.prepare import InputSpec, map_to_frame
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected set of map cells above the map threshold, in frame coordinates.
+
+    Attributes:
+        x: left edge, pixels.
+        y: top edge, pixels.
+        width: pixels.
+        height: pixels.
+        area: covered frame area, square pixels.
+        peak: largest raw map value inside.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: float
+    peak: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "x": self.x,
+            "y": self.y,
+            "width": self.width,
+            "height": self.height,
+            "area": round(self.area, 1),
+            "peak": self.peak,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The result for one frame.
+
+    Attributes:
+        score: raw image score, higher = more anomalous.
+        p_value: share of good frames expected to score at least this high.
+        is_anomalous: whether the score is above the calibrated threshold.
+        regions: where, largest peak first; empty when the scorer does not localise.
+        network_map: raw anomaly map as the network gives it, float32 `(h, w)`.
+        frame_hw: size of the frame `(H, W)`.
+        spec: the input declaration, for the way back to frame coordinates.
+    """
+
+    score: float
+    p_value: float
+    is_anomalous: bool
+    regions: tuple[Region, ...]
+    network_map: NDArray[np.float32]
+    frame_hw: tuple[int, int]
+    spec: InputSpec
+
+    @cached_property
+    def anomaly_map(self) -> NDArray[np.float32]:
+        """Raw anomaly map in frame coordinates, float32 `(H, W)`; computed when first asked."""
+        return map_to_frame(self.network_map, self.frame_hw, self.spec)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, without the map."""
+        return {
+            "score": self.score,
+            "p_value": self.p_value,
+            "is_anomalous": self.is_anomalous,
+            "regions": [region.to_dict() for region in self.regions],
+        }
+
+
+def make_prediction(
+    score: float,
+    network_map: NDArray[np.float32],
+    frame_hw: tuple[int, int],
+    *,
+    calibration: Calibration,
+    spec: InputSpec,
+) -> Prediction:
+    """Turn the network's two outputs for one frame into a `Prediction`.
+
+    Args:
+        score: raw image score.
+        network_map: float32 `(h, w)`.
+        frame_hw: size of the original frame, pixels.
+        calibration: decides threshold and p-value.
+        spec: the input declaration.
+
+    Raises:
+        FrameError: score or map is not finite.
+    """
+    if not (np.isfinite(score) and np.isfinite(network_map).all()):
+        raise FrameError("the network's output is NaN or infinite for this frame")
+    return Prediction(
+        score=float(score),
+        p_value=calibration.p_value(score),
+        is_anomalous=bool(score > calibration.threshold),
+        regions=find_regions(network_map, calibration.map_threshold, frame_hw),
+        network_map=network_map,
+        frame_hw=frame_hw,
+        spec=spec,
+    )
+
+
+def find_regions(
+    network_map: NDArray[np.float32], threshold: float, frame_hw: tuple[int, int]
+) -> tuple[Region, ...]:
+    """8-connected components of `network_map > threshold`, boxes in frame pixels.
+
+    A 1x1 map has no place in it and gives no region.
+    """
+    rows, columns = network_map.shape
+    if rows == columns == 1:
+        return ()
+    above = (network_map > threshold).astype(np.uint8)
+    if not above.any():
+        return ()
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    scale_y, scale_x = frame_hw[0] / rows, frame_hw[1] / columns
+    regions = []
+    for label in range(1, count):
+        left, top, width, height, area = (int(value) for value in stats[label])
+        window = (slice(top, top + height), slice(left, left + width))
+        x0, y0 = int(left * scale_x), int(top * scale_y)
+        x1 = min(frame_hw[1], int(np.ceil((left + width) * scale_x)))
+        y1 = min(frame_hw[0], int(np.ceil((top + height) * scale_y)))
+        peak = float(network_map[window][labels[window] == label].max())
+        regions.append(Region(x0, y0, x1 - x0, y1 - y0, area * scale_x * scale_y, peak))
+    return tuple(sorted(regions, key=lambda region: -region.peak))

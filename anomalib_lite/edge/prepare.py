@@ -1,0 +1,232 @@
+"""The one preparation: any decoded frame -> the `uint8 (h, w, 3)` that the network sees.
+
+There is no other resize in the project. What a fit, an evaluation and an edge box compute is the
+same because they all call `prepare`; the way back, `map_to_frame`, lives beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.errors import FrameError, SettingsError
+from anomalib_lite.edge.frames import Exif, Frame
+
+Colour: TypeAlias = Literal["rgb", "grey"]
+Alpha: TypeAlias = Literal["opaque", "ignore"]
+
+OUTSIDE_ROI_RGB = (124, 116, 104)
+"""Colour put outside the region of interest: the ImageNet mean, zero after normalisation."""
+
+_MIN_SIDE, _MAX_SIDE = 16, 4096
+
+
+@dataclass(frozen=True, eq=False)
+class InputSpec:
+    """What a frame is declared to be, and what the network is given.
+
+    Attributes:
+        height: rows of the prepared picture, pixels.
+        width: columns of the prepared picture, pixels.
+        colour: `"rgb"` keeps colour (a grey frame is replicated to three equal channels);
+            `"grey"` reduces every frame to luminance, then replicates it.
+        bit_depth: significant bits of a pixel, 8 to 16. At 8 frames are `uint8`; above, frames
+            are `uint16` and `2**bit_depth - 1` is white.
+        alpha: `"opaque"` refuses frames with real transparency; `"ignore"` drops the channel.
+        exif: whether files are turned upright by their EXIF tag (read by the decoders).
+        roi: region of interest, bool `(height, width)`, or None for the whole frame.
+    """
+
+    height: int = 256
+    width: int = 256
+    colour: Colour = "rgb"
+    bit_depth: int = 8
+    alpha: Alpha = "opaque"
+    exif: Exif = "apply"
+    roi: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        for side, pixels in (("height", self.height), ("width", self.width)):
+            if not _MIN_SIDE <= pixels <= _MAX_SIDE:
+                raise SettingsError(
+                    f"input {side} is {pixels} px; choose {_MIN_SIDE} to {_MAX_SIDE}"
+                )
+        if not 8 <= self.bit_depth <= 16:
+            raise SettingsError(f"bit depth is {self.bit_depth}; choose 8 to 16")
+        for field, value, allowed in (
+            ("colour", self.colour, get_args(Colour)),
+            ("alpha", self.alpha, get_args(Alpha)),
+            ("exif", self.exif, get_args(Exif)),
+        ):
+            if value not in allowed:
+                raise SettingsError(f"{field} is {value!r}; choose one of {', '.join(allowed)}")
+        if self.roi is not None and self.roi.shape != self.size_hw:
+            raise SettingsError(f"region of interest is {self.roi.shape}, input is {self.size_hw}")
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Prepared size `(height, width)`, pixels."""
+        return self.height, self.width
+
+    def with_roi(self, mask: NDArray[Any]) -> InputSpec:
+        """The same spec, limited to the non-zero pixels of `mask`.
+
+        Args:
+            mask: `(H, W)` or `(H, W, C)` integer or bool picture in frame coordinates; any pixel
+                with a non-zero colour counts as inside. Its aspect should be the frames'.
+
+        Raises:
+            SettingsError: the mask keeps nothing.
+        """
+        inside = mask if mask.ndim == 2 else mask[:, :, :3].max(axis=2)
+        share = _resize((inside > 0).astype(np.uint8) * 255, self.size_hw)
+        roi = share >= 128
+        if not roi.any():
+            raise SettingsError(
+                "the region of interest keeps no pixel; white (non-zero) marks what counts"
+            )
+        return replace(self, roi=None if roi.all() else roi)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` is the inverse."""
+        fields = {
+            "height": self.height,
+            "width": self.width,
+            "colour": self.colour,
+            "bit_depth": self.bit_depth,
+            "alpha": self.alpha,
+            "exif": self.exif,
+            "resize": "area when shrinking, bilinear when enlarging, stretched to the input size",
+        }
+        if self.roi is not None:
+            packed = zlib.compress(np.packbits(self.roi).tobytes(), 9)
+            fields["roi"] = base64.b64encode(packed).decode("ascii")
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> InputSpec:
+        """Rebuild from `to_dict`; raises KeyError, TypeError or ValueError on foreign content."""
+        height, width = int(fields["height"]), int(fields["width"])
+        roi = None
+        if "roi" in fields:
+            bits = np.frombuffer(zlib.decompress(base64.b64decode(fields["roi"])), np.uint8)
+            roi = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+        return cls(
+            height=height,
+            width=width,
+            colour=cast(Colour, fields["colour"]),
+            bit_depth=int(fields["bit_depth"]),
+            alpha=cast(Alpha, fields["alpha"]),
+            exif=cast(Exif, fields["exif"]),
+            roi=roi,
+        )
+
+
+def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
+    """Bring a decoded frame to the network's input.
+
+    Args:
+        frame: `(H, W)`, `(H, W, 1|3|4)`, `uint8` or `uint16`, RGB order.
+        spec: what the frame is declared to be.
+
+    Returns:
+        `uint8 (spec.height, spec.width, 3)`, contiguous.
+
+    Raises:
+        FrameError: the frame is not what the spec declares.
+    """
+    pixels: Any = _to_8bit(_checked(frame), spec.bit_depth)
+    pixels = _to_colour(pixels, spec)
+    pixels = _resize(pixels, spec.size_hw)
+    if pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if spec.roi is not None:
+        pixels = np.where(spec.roi[:, :, None], pixels, np.array(OUTSIDE_ROI_RGB, np.uint8))
+    prepared: NDArray[np.uint8] = np.ascontiguousarray(pixels)
+    return prepared
+
+
+def map_to_frame(
+    anomaly_map: NDArray[np.float32], frame_hw: tuple[int, int], spec: InputSpec
+) -> NDArray[np.float32]:
+    """Enlarge a network map `(h, w)` to frame coordinates `(H, W)`; 0 outside the ROI."""
+    height, width = frame_hw
+    if anomaly_map.shape == (1, 1):
+        enlarged = np.full(frame_hw, anomaly_map[0, 0], np.float32)
+    else:
+        enlarged = _resize(np.ascontiguousarray(anomaly_map, np.float32), frame_hw)
+    if spec.roi is not None:
+        inside = cv2.resize(
+            spec.roi.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+        )
+        enlarged = np.where(inside > 0, enlarged, np.float32(0))
+    return enlarged
+
+
+def _checked(frame: Frame) -> Frame:
+    if not isinstance(frame, np.ndarray):
+        raise FrameError(f"expected a numpy array (H, W[, C]), got {type(frame).__name__}")
+    if frame.ndim == 3 and frame.shape[2] == 1:
+        frame = frame[:, :, 0]
+    if frame.ndim not in (2, 3) or (frame.ndim == 3 and frame.shape[2] not in (3, 4)):
+        raise FrameError(
+            f"frame has shape {frame.shape}, expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        )
+    if min(frame.shape[:2]) < 1:
+        raise FrameError(f"frame has shape {frame.shape}: it holds no pixel")
+    return frame
+
+
+def _to_8bit(frame: Frame, bit_depth: int) -> NDArray[np.uint8]:
+    """Scale the declared range to 8 bits, rounding to nearest; alpha scales along."""
+    if bit_depth == 8:
+        if frame.dtype != np.uint8:
+            raise FrameError(
+                f"frame is {frame.dtype}, the model expects 8-bit pixels; for a 10-, 12- or "
+                "16-bit camera declare the bit depth when fitting (--bit-depth 12)"
+            )
+        return cast("NDArray[np.uint8]", frame)
+    if frame.dtype != np.uint16:
+        raise FrameError(f"frame is {frame.dtype}, the model expects {bit_depth}-bit (uint16)")
+    white = 2**bit_depth - 1
+    brightest = int(frame.max())
+    if brightest > white:
+        raise FrameError(
+            f"frame holds the value {brightest}, above white ({white}) at the declared "
+            f"{bit_depth} bits; declare the camera's true bit depth"
+        )
+    scaled = (frame.astype(np.uint32) * 255 + white // 2) // white
+    return cast("NDArray[np.uint8]", scaled.astype(np.uint8))
+
+
+def _to_colour(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        if spec.alpha == "opaque" and int(pixels[:, :, 3].min()) < 255:
+            raise FrameError(
+                "frame has transparent pixels; save it opaque, or declare that the channel is "
+                "to be dropped (--alpha ignore)"
+            )
+        pixels = np.ascontiguousarray(pixels[:, :, :3])
+    if spec.colour == "grey" and pixels.ndim == 3:
+        return cast("NDArray[np.uint8]", cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    return pixels
+
+
+def _resize(picture: Any, size_hw: tuple[int, int]) -> Any:
+    """Area when shrinking, bilinear when enlarging; per axis when the two axes disagree."""
+    height, width = size_hw
+    rows, columns = picture.shape[:2]
+    if (rows, columns) == size_hw:
+        return picture
+    shrunk_hw = min(rows, height), min(columns, width)
+    if shrunk_hw != (rows, columns):
+        picture = cv2.resize(picture, shrunk_hw[::-1], interpolation=cv2.INTER_AREA)
+    if shrunk_hw != size_hw:
+        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+    return picture

@@ -1,0 +1,260 @@
+"""PaDiM: one Gaussian per patch position (Defard et al. 2021), in its exact nested form.
+
+PaDiM copies each coarse vector over its finer positions and fits one Gaussian per fine position to the
+concatenation. Copies share their statistics, so the squared distance splits by the chain rule:
+
+    d2(fine, coarse) = d2(coarse) + d2(fine | coarse)
+
+and the first term is computed once per coarse cell. Nothing is approximated; a fraction of the numbers is
+stored and read (docs/methods/padim.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
+from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.scorers.base import (
+    FeatureStream,
+    FitContext,
+    HeldOutScores,
+    Scorer,
+    Scores,
+    register_scorer,
+)
+from anomalib_lite.scorers.moments import NestedMoments
+from anomalib_lite.scorers.nested import NestedGrids
+from anomalib_lite.scorers.smoothing import EnlargeAndBlur
+from anomalib_lite.scorers.spool import Spool
+
+_PAPER_CHANNELS = 100
+
+
+@register_scorer
+class PaDiM(Scorer):
+    """Mahalanobis distance to the Gaussian of each position; the map's maximum is the score.
+
+    Args:
+        num_features: channels drawn from all layers, the same at every position; None takes
+            the paper's 100 (all of them when there are fewer).
+        regularisation: added to each covariance's diagonal (the paper's 0.01).
+        sigma: blur of the enlarged map, input pixels (the paper's 4).
+
+    Attributes:
+        channels_: chosen channels in the concatenation of all layers, int64 `(d,)`.
+        moments: float64 moments of all good images, additive.
+        mean0_, whitening0_, ...: float32 factors that `forward` uses, coarse level first.
+    """
+
+    name = "padim"
+    channels_: Tensor
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        regularisation: float = 0.01,
+        sigma: float = 4.0,
+    ) -> None:
+        super().__init__()
+        if num_features is not None and num_features < 1:
+            raise SettingsError(f"num_features is {num_features}; choose 1 or more")
+        if regularisation <= 0:
+            raise SettingsError(f"regularisation is {regularisation}; choose a value above 0")
+        self.num_features = num_features
+        self.regularisation = regularisation
+        self.sigma = sigma
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "num_features": self.num_features,
+            "regularisation": self.regularisation,
+            "sigma": self.sigma,
+        }
+
+    def build(self, layout: FeatureLayout) -> None:
+        super().build(layout)
+        by_stride: dict[int, list[LayerInfo]] = {}
+        for layer in layout.layers:
+            by_stride.setdefault(layer.stride, []).append(layer)
+        self._levels = [by_stride[stride] for stride in sorted(by_stride, reverse=True)]
+        self.grids = NestedGrids.from_strides(
+            sorted(by_stride, reverse=True), [layers[0].grid_hw for layers in self._levels]
+        )
+        fine = self.grids.grids[-1]
+        share = layout.cell_share(fine)
+        self.enlarge = EnlargeAndBlur(fine, layout.input_hw, self.sigma, share, layout.roi)
+        self.moments = NestedMoments(self.grids)
+
+    def memory_bytes(self) -> int:
+        total = sum(layer.channels for layer in self.layout.layers)
+        drawn = min(self.num_features or _PAPER_CHANNELS, total)
+        widths = [
+            round(drawn * sum(layer.channels for layer in level) / total) for level in self._levels
+        ]
+        # total, one fold and their difference in float64, one float32 factor
+        return self.moments.numbers(widths) * (3 * 8 + 4)
+
+    def fit(self, stream: FeatureStream, context: FitContext) -> None:
+        self._draw_channels(context.seed)
+        self._accumulate(stream, context, +1)
+        self._take_factors(self.moments)
+
+    def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
+        """Add good images: moments add."""
+        self._accumulate(stream, context, +1)
+        self._take_factors(self.moments)
+
+    def forget(self, stream: FeatureStream, context: FitContext) -> None:
+        """Take images out: moments subtract."""
+        self._accumulate(stream, context, -1)
+        self._take_factors(self.moments)
+
+    def cross_fit(
+        self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
+    ) -> HeldOutScores:
+        """Fit on all images and score each fold by `total - fold`, from spooled features."""
+        self._draw_channels(context.seed)
+        fold_names = np.unique(folds)
+        with Spool(len(fold_names), len(stream), self._row_numbers()) as spool:
+            for batch in stream:
+                nodes = self._nodes(batch.features)
+                self.moments.add(nodes, +1)
+                for position, fold in enumerate(fold_names):
+                    inside = np.flatnonzero(folds[batch.indices] == fold)
+                    if inside.size:
+                        rows = torch.from_numpy(inside)
+                        parts = [part[:, rows] for part in nodes]
+                        spool.write(position, batch.indices[inside], parts)
+                context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
+            held_out = self._score_folds(stream, folds, spool, context)
+        self._take_factors(self.moments)
+        return held_out
+
+    def forward(self, features: Features) -> Scores:
+        anomaly_map = self.enlarge(self.distances(self._nodes(features)))
+        return Scores(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+
+    def distances(self, nodes: list[Tensor]) -> Tensor:
+        """Mahalanobis distance per finest cell, `(N, h, w)`, from node tensors coarse to fine."""
+        grids = self.grids
+        inherited: list[Tensor | None] = [None] * grids.levels
+        squared: Tensor | None = None
+        for level, values in enumerate(nodes):
+            width = values.shape[2]
+            product = torch.matmul(
+                values - getattr(self, f"mean{level}_")[:, None],
+                getattr(self, f"whitening{level}_"),
+            )
+            sizes = [width] + [
+                grids.children(level, finer) * nodes[finer].shape[2]
+                for finer in range(level + 1, grids.levels)
+            ]
+            own, *below = product.split(sizes, dim=2)
+            for finer, stacked in enumerate(below, start=level + 1):
+                part = grids.unstack_children(stacked, level, finer)
+                earlier = inherited[finer]
+                inherited[finer] = part if earlier is None else earlier + part
+            from_above = inherited[level]
+            whitened = own if from_above is None else own + from_above
+            term = whitened.square().sum(dim=2)
+            squared = term if squared is None else self._descend(squared, level) + term
+        assert squared is not None
+        return grids.from_nodes(squared.sqrt(), grids.levels - 1)
+
+    def _descend(self, squared: Tensor, level: int) -> Tensor:
+        """Copy per-parent values `(P, N)` to the children of the next level."""
+        count = self.grids.children(level - 1, level)
+        parents, images = squared.shape
+        copied = squared[:, None].expand(parents, count, images)
+        return copied.reshape(parents * count, images)
+
+    def _nodes(self, features: Features) -> list[Tensor]:
+        """Chosen channels of each level as nodes `(P, N, c)`, coarse first."""
+        nodes = []
+        for level, layers in enumerate(self._levels):
+            index = getattr(self, f"index{level}_")
+            maps = [features.maps[layer.name] for layer in layers]
+            joined = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
+            nodes.append(self.grids.to_nodes(joined.index_select(1, index), level))
+        return nodes
+
+    def _draw_channels(self, seed: int) -> None:
+        total = sum(layer.channels for layer in self.layout.layers)
+        drawn = min(self.num_features or _PAPER_CHANNELS, total)
+        generator = torch.Generator().manual_seed(seed)
+        channels = torch.randperm(total, generator=generator)[:drawn].sort().values
+        offsets, position = {}, 0
+        for layer in self.layout.layers:
+            offsets[layer.name] = position
+            position += layer.channels
+        widths = []
+        for level, layers in enumerate(self._levels):
+            picked, start = [], 0
+            for layer in layers:
+                first = offsets[layer.name]
+                inside = channels[(channels >= first) & (channels < first + layer.channels)]
+                picked.append(inside - first + start)
+                start += layer.channels
+            index = torch.cat(picked)
+            self.register_buffer(f"index{level}_", index)
+            widths.append(len(index))
+        self.register_buffer("channels_", channels)
+        self.moments.reset(widths)
+
+    def _row_numbers(self) -> int:
+        return sum(
+            self.grids.nodes(level) * width for level, width in enumerate(self.moments.widths)
+        )
+
+    def _accumulate(self, stream: FeatureStream, context: FitContext, sign: int) -> None:
+        for batch in stream:
+            self.moments.add(self._nodes(batch.features), sign)
+            context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
+
+    def _score_folds(
+        self,
+        stream: FeatureStream,
+        folds: NDArray[np.int64],
+        spool: Spool,
+        context: FitContext,
+    ) -> HeldOutScores:
+        """Score every fold by the moments of all others."""
+        indices, image = [], []
+        for position, fold in enumerate(np.unique(folds).tolist()):
+            inside = np.flatnonzero(folds == fold)
+            part = NestedMoments(self.grids)
+            part.reset(self.moments.widths)
+            for _, nodes in self._fold_nodes(stream, inside, spool, position):
+                part.add(nodes, +1)
+            self._take_factors(self.moments.minus(part))
+            for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
+                indices.append(chunk)
+                peak = self.enlarge(self.distances(nodes)).amax(dim=(1, 2))
+                image.append(peak.numpy())
+            context.progress("scoring held-out images", position + 1, int(folds.max()) + 1)
+        scores = np.concatenate(image)
+        return HeldOutScores(np.concatenate(indices), scores, scores)
+
+    def _fold_nodes(
+        self, stream: FeatureStream, inside: NDArray[np.int64], spool: Spool, position: int
+    ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
+        if spool.complete:
+            shapes = [
+                (self.grids.nodes(level), width) for level, width in enumerate(self.moments.widths)
+            ]
+            yield from spool.read(position, shapes)
+        else:
+            for batch in stream.subset(inside):
+                yield batch.indices, self._nodes(batch.features)
+
+    def _take_factors(self, moments: NestedMoments) -> None:
+        for level, (mean, factor) in enumerate(moments.factors(self.regularisation)):
+            self.register_buffer(f"mean{level}_", mean)
+            self.register_buffer(f"whitening{level}_", factor)

@@ -1,0 +1,151 @@
+"""From a source of images to a stream of features: decode ahead, prepare, one backbone pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_lite.backbones import Backbone
+from anomalib_lite.edge.errors import FitError, FrameError, SourceError
+from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.sources import Job, Source
+from anomalib_lite.scorers import FeatureBatch
+
+BATCH_SIZE = 16
+_WORKERS = 2
+_SAMPLES = 2
+_SAMPLE_SIDE = 1024
+
+Prepared = tuple[Frame, NDArray[np.uint8]]
+
+
+class ImageStream:
+    """Features of a source, batch by batch; implements `scorers.FeatureStream`.
+
+    At most a few batches of frames are in memory at any time. Images that cannot be used are left out
+    and remembered in `skipped`.
+
+    Args:
+        source: what to read; must be re-readable.
+        backbone: the frozen feature extractor.
+        spec: the preparation.
+        indices: which images of the source, ascending; None takes all.
+
+    Attributes:
+        skipped: image name -> why it was left out.
+        fingerprints: image index -> sha256 of its prepared pixels.
+        samples: the first usable raw frames (centre crops when larger than 1024 px).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        backbone: Backbone,
+        spec: InputSpec,
+        *,
+        indices: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> None:
+        if not source.rereadable:
+            raise SourceError(
+                f"{source.name}: a live source cannot be read twice; record the frames to a folder "
+                "or a video first"
+            )
+        self.source = source
+        self.backbone = backbone
+        self.spec = spec
+        self.layout = backbone.layout(spec.size_hw, spec.roi)
+        self.skipped: dict[str, str] = {}
+        self.fingerprints: dict[int, str] = {}
+        self.samples: list[Frame] = []
+        self._chosen = None if indices is None else frozenset(int(index) for index in indices)
+
+    def __len__(self) -> int:
+        return len(self.source) if self._chosen is None else len(self._chosen)
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        indices: list[int] = []
+        frames: list[NDArray[np.uint8]] = []
+        for index, prepared in self._prepared():
+            indices.append(index)
+            frames.append(prepared)
+            if len(frames) == BATCH_SIZE:
+                yield self._features(indices, frames)
+                indices, frames = [], []
+        if frames:
+            yield self._features(indices, frames)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageStream:
+        """The same stream limited to some images; what was skipped stays in one list."""
+        narrowed = ImageStream(self.source, self.backbone, self.spec, indices=indices)
+        narrowed.skipped = self.skipped
+        narrowed.fingerprints = self.fingerprints
+        narrowed.samples = self.samples
+        return narrowed
+
+    def fingerprint(self) -> str:
+        """sha256 over the prepared images read so far, independent of their order."""
+        digest = hashlib.sha256()
+        for value in sorted(self.fingerprints.values()):
+            digest.update(value.encode())
+        return digest.hexdigest()
+
+    def _features(self, indices: list[int], frames: list[NDArray[np.uint8]]) -> FeatureBatch:
+        with torch.no_grad():
+            pixels = self.backbone.normalise(torch.from_numpy(np.stack(frames)))
+            features = self.backbone(pixels)
+        for name, maps in features.maps.items():
+            if not bool(torch.isfinite(maps).all()):
+                raise FitError(
+                    f"layer {name} of {self.backbone.name} gives NaN or infinity; the weights "
+                    "are damaged or belong to another network"
+                )
+        return FeatureBatch(features, np.array(indices, np.int64))
+
+    def _prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Usable prepared frames in order, decoded ahead by worker threads."""
+        pending: deque[tuple[int, Job, Future[Prepared]]] = deque()
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode") as pool:
+            try:
+                for index, job in enumerate(self.source.jobs()):
+                    if self._chosen is not None and index not in self._chosen:
+                        continue
+                    pending.append((index, job, pool.submit(self._load, job)))
+                    if len(pending) >= 2 * BATCH_SIZE:
+                        yield from self._finish(*pending.popleft())
+                while pending:
+                    yield from self._finish(*pending.popleft())
+            finally:
+                for _, _, future in pending:
+                    future.cancel()
+
+    def _load(self, job: Job) -> Prepared:
+        frame = job.load()
+        return frame, prepare(frame, self.spec)
+
+    def _finish(
+        self, index: int, job: Job, future: Future[Prepared]
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        try:
+            frame, prepared = future.result()
+        except FrameError as error:
+            self.skipped[job.name] = str(error).removeprefix(f"{job.name}: ")
+            return
+        if index not in self.fingerprints:
+            self.fingerprints[index] = hashlib.sha256(prepared.tobytes()).hexdigest()
+            if len(self.samples) < _SAMPLES:
+                self.samples.append(_centre(frame))
+        yield index, prepared
+
+
+def _centre(frame: Frame) -> Frame:
+    """The central crop of at most 1024 px per side, copied."""
+    rows, columns = frame.shape[:2]
+    top, left = max(0, (rows - _SAMPLE_SIDE) // 2), max(0, (columns - _SAMPLE_SIDE) // 2)
+    return frame[top : top + _SAMPLE_SIDE, left : left + _SAMPLE_SIDE].copy()

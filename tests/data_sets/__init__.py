@@ -1,0 +1,1 @@
+"""Tests of the data set adapters; `trees` builds what they read."""
