@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +51,11 @@ def calibrate(
             f"{total} good image(s) given; at least {_FEWEST} are needed to learn and to choose a "
             "threshold, and 99 to promise a false-reject rate of 1 %"
         )
-    cross = isinstance(scorer, CrossFit)
-    if method == "folds" or (method == "auto" and cross):
+    if method == "folds" or (method == "auto" and isinstance(scorer, CrossFit)):
         count = min(FOLDS, total)
         folds = assign_folds(total, count, context.seed)
-        if cross:
-            held_out = scorer.cross_fit(stream, folds, context)  # type: ignore[attr-defined]
+        if isinstance(scorer, CrossFit):
+            held_out = cast(CrossFit, scorer).cross_fit(stream, folds, context)
         else:
             held_out = _refit_per_fold(scorer, stream, folds, context)
         words = f"out-of-fold, {count} folds"

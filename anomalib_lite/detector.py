@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from anomalib_lite.backbones import Backbone, create_backbone
 from anomalib_lite.calibrate import calibrate
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.errors import AnomalibLiteError, FitError, FrameError, SettingsError
-from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
-from anomalib_lite.edge.prediction import Prediction, make_prediction
-from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.errors import AnomalibLiteError, FitError, SettingsError
+from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.scoring import FrameLike, predict_frames
 from anomalib_lite.edge.sources import SourceLike, open_source
 from anomalib_lite.memory import available_bytes
 from anomalib_lite.scorers import FitContext, Progress, Scorer, create_scorer
@@ -189,7 +190,7 @@ class Detector:
             score, anomaly_map = self.graph(torch.from_numpy(prepared_nhwc))
         return score.numpy(), anomaly_map.numpy()
 
-    def predict(self, frame: Frame | bytes | str | Path) -> Prediction:
+    def predict(self, frame: FrameLike) -> Prediction:
         """Score one frame: an RGB or grey array, encoded bytes, or a file.
 
         Raises:
@@ -197,19 +198,9 @@ class Detector:
         """
         return self.predict_batch([frame])[0]
 
-    def predict_batch(self, frames: Sequence[Frame | bytes | str | Path]) -> list[Prediction]:
+    def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
         """Score several frames in one pass; sizes may differ."""
-        calibration = self.calibration
-        decoded = [self._decode(frame) for frame in frames]
-        if not decoded:
-            return []
-        scores, maps = self.run(np.stack([prepare(frame, self.spec) for frame in decoded]))
-        return [
-            make_prediction(
-                float(score), network_map, frame.shape[:2], calibration=calibration, spec=self.spec
-            )
-            for score, network_map, frame in zip(scores, maps, decoded, strict=True)
-        ]
+        return predict_frames(self, list(frames))
 
     def save(self, path: str | Path) -> Path:
         """Write one `.safetensors` file, backbone included; raises AnomalibLiteError on failure."""
@@ -237,15 +228,6 @@ class Detector:
                 "export needs the package onnx; pip install 'anomalib-lite[train]'"
             ) from error
         return export_onnx(self, path)
-
-    def _decode(self, frame: Frame | bytes | str | Path) -> Frame:
-        if isinstance(frame, (str, Path)):
-            return read_frame(frame, exif=self.spec.exif)
-        if isinstance(frame, bytes):
-            return decode_frame(frame, exif=self.spec.exif)
-        if not isinstance(frame, np.ndarray):
-            raise FrameError(f"expected an array, bytes or a path, got {type(frame).__name__}")
-        return frame
 
 
 def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:

@@ -13,12 +13,9 @@ from anomalib_lite.detector import Detector, FittedData
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
+from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_header
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.versions import installed_versions
-
-HEADER_KEY = "anomalib_lite"
-FORMAT = "anomalib_lite.detector"
-FORMAT_VERSION = 1
 
 
 def write_detector(detector: Detector, path: str | Path) -> Path:
@@ -63,33 +60,6 @@ def detector_header(detector: Detector) -> dict[str, Any]:
             "versions": installed_versions(),
         },
     }
-
-
-def read_header(path: str | Path) -> dict[str, Any]:
-    """The JSON header of a detector file; raises `ModelFileError` when there is none."""
-    from safetensors import SafetensorError, safe_open
-
-    if not Path(path).is_file():
-        raise ModelFileError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as stream:
-            text = (stream.metadata() or {}).get(HEADER_KEY)
-        header = json.loads(text) if text else {}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelFileError(
-            f"{path}: is not a readable .safetensors file (corrupt, truncated or foreign); "
-            "fit it again"
-        ) from error
-    if header.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{path}: is a .safetensors file, but not a detector saved by anomalib_lite"
-        )
-    if int(header.get("format_version", 0)) > FORMAT_VERSION:
-        raise ModelFileError(
-            f"{path}: written in format version {header['format_version']}, this program reads up "
-            f"to {FORMAT_VERSION}; update anomalib_lite"
-        )
-    return dict(header)
 
 
 def read_detector(path: str | Path) -> Detector:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,15 +13,12 @@ from anomalib_lite.backbones import Backbone
 from anomalib_lite.edge.errors import FitError, FrameError, SourceError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, prepare
-from anomalib_lite.edge.sources import Job, Source
+from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FeatureBatch
 
 BATCH_SIZE = 16
-_WORKERS = 2
 _SAMPLES = 2
 _SAMPLE_SIDE = 1024
-
-Prepared = tuple[Frame, NDArray[np.uint8]]
 
 
 class ImageStream:
@@ -101,7 +96,7 @@ class ImageStream:
             pixels = self.backbone.normalise(torch.from_numpy(np.stack(frames)))
             features = self.backbone(pixels)
         for name, maps in features.maps.items():
-            if not bool(torch.isfinite(maps).all()):
+            if not bool(torch.isfinite(maps.sum())):
                 raise FitError(
                     f"layer {name} of {self.backbone.name} gives NaN or infinity; the weights "
                     "are damaged or belong to another network"
@@ -110,38 +105,31 @@ class ImageStream:
 
     def _prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Usable prepared frames in order, decoded ahead by worker threads."""
-        pending: deque[tuple[int, Job, Future[Prepared]]] = deque()
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="decode") as pool:
-            try:
-                for index, job in enumerate(self.source.jobs()):
-                    if self._chosen is not None and index not in self._chosen:
-                        continue
-                    pending.append((index, job, pool.submit(self._load, job)))
-                    if len(pending) >= 2 * BATCH_SIZE:
-                        yield from self._finish(*pending.popleft())
-                while pending:
-                    yield from self._finish(*pending.popleft())
-            finally:
-                for _, _, future in pending:
-                    future.cancel()
+        chosen = self._chosen
+        indices: list[int] = []
 
-    def _load(self, job: Job) -> Prepared:
-        frame = job.load()
-        return frame, prepare(frame, self.spec)
+        def jobs() -> Iterator[Job]:
+            for index, job in enumerate(self.source.jobs()):
+                if chosen is None or index in chosen:
+                    indices.append(index)
+                    yield job
 
-    def _finish(
-        self, index: int, job: Job, future: Future[Prepared]
-    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        try:
-            frame, prepared = future.result()
-        except FrameError as error:
-            self.skipped[job.name] = str(error).removeprefix(f"{job.name}: ")
-            return
-        if index not in self.fingerprints:
-            self.fingerprints[index] = hashlib.sha256(prepared.tobytes()).hexdigest()
-            if len(self.samples) < _SAMPLES:
-                self.samples.append(_centre(frame))
-        yield index, prepared
+        results = read_ahead(jobs(), self._prepare, ahead=2 * BATCH_SIZE)
+        for position, (name, result) in enumerate(results):
+            if isinstance(result, FrameError):
+                self.skipped[name] = str(result).removeprefix(f"{name}: ")
+                continue
+            frame, prepared, digest = result
+            index = indices[position]
+            if index not in self.fingerprints:
+                self.fingerprints[index] = digest
+                if len(self.samples) < _SAMPLES:
+                    self.samples.append(_centre(frame))
+            yield index, prepared
+
+    def _prepare(self, frame: Frame) -> tuple[Frame, NDArray[np.uint8], str]:
+        prepared = prepare(frame, self.spec)
+        return frame, prepared, hashlib.sha256(prepared.tobytes()).hexdigest()
 
 
 def _centre(frame: Frame) -> Frame:

@@ -123,7 +123,8 @@ def show(name: str, result: dict[str, float]) -> None:
     """Print one row of the table."""
     print(
         f"{name:38} {result['value']:.10f} {result['seconds']:7.2f} s "
-        f"({result['cpu_seconds']:.2f} s CPU) {result['peak_gib']:7.2f} GiB peak {result['own_gib']:7.2f} GiB beside inputs",
+        f"({result['cpu_seconds']:.2f} s CPU) "
+        f"{result['peak_gib']:7.2f} GiB peak {result['own_gib']:7.2f} GiB beside inputs",
         flush=True,
     )
 

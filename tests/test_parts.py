@@ -14,10 +14,10 @@ CASES = [(product, info.name) for product in PRODUCTS for info in defect_names(p
 BLUR_REACH = 2
 
 
-def pair(product: str, defect: str, index: int, size: int = 128) -> tuple[Rendered, Rendered]:
-    """The same scene without and with the defect."""
-    good = render(product, seed=3, index=index, split="test", size=size)
-    return good, render(product, seed=3, index=index, split="test", defect=defect, size=size)
+def pair(product: str, defect: str, index: int) -> tuple[Rendered, Rendered]:
+    """The same scene at 128 pixels, without and with the defect."""
+    good = render(product, seed=3, index=index, split="test", size=128)
+    return good, render(product, seed=3, index=index, split="test", defect=defect, size=128)
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
@@ -54,7 +54,7 @@ def test_an_image_is_square_rgb_and_a_good_one_has_an_empty_mask(product: str, s
     assert (made.defect, made.family) == (None, None)
 
 
-@pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.parametrize("index", [0, 1])
 @pytest.mark.parametrize(("product", "defect"), CASES)
 def test_a_mask_covers_the_changed_pixels_and_no_others(
     product: str, defect: str, index: int
@@ -70,8 +70,8 @@ def test_a_mask_covers_the_changed_pixels_and_no_others(
 
 @pytest.mark.parametrize(("product", "defect"), CASES)
 def test_a_defect_is_visible_and_takes_a_small_part_of_the_image(product: str, defect: str) -> None:
-    for index in range(3):
-        good, bad = pair(product, defect, index, size=256)
+    for index in (2, 3):
+        good, bad = pair(product, defect, index)
         change = np.abs(good.image.astype(int) - bad.image).max(axis=2)
         assert np.percentile(change[bad.mask > 0], 95) > 12
         assert 0.0002 < (bad.mask > 0).mean() < 0.2

@@ -50,7 +50,8 @@ def gabor_bank(size: int = _SIZE) -> Tensor:
             odd.append(envelope * torch.sin(phase))
     bank = torch.stack(even + odd)
     bank = bank / bank.flatten(1).norm(dim=1)[:, None, None]
-    return bank[:, None].float()
+    result: Tensor = bank[:, None].float()
+    return result
 
 
 @register_backbone("filters")

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
 from anomalib_lite.edge.metadata import EdgeMetadata
-from anomalib_lite.edge.prediction import Prediction, make_prediction
+from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.scoring import FrameLike, predict_frames
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class EdgeModel:
         """
         return self._engine.run(prepared_nhwc)
 
-    def predict(self, frame: Frame | bytes | str | Path) -> Prediction:
+    def predict(self, frame: FrameLike) -> Prediction:
         """Score one frame: an RGB or grey array, encoded bytes, or a file.
 
         Raises:
@@ -111,20 +111,9 @@ class EdgeModel:
         """
         return self.predict_batch([frame])[0]
 
-    def predict_batch(self, frames: Sequence[Frame | bytes | str | Path]) -> list[Prediction]:
+    def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
         """Score several frames in one inference; sizes may differ."""
-        decoded = [self._decode(frame) for frame in frames]
-        if not decoded:
-            return []
-        prepared = np.stack([prepare(frame, self.spec) for frame in decoded])
-        scores, maps = self.run(prepared)
-        return [
-            make_prediction(
-                float(score), network_map, frame.shape[:2],
-                calibration=self.calibration, spec=self.spec,
-            )
-            for score, network_map, frame in zip(scores, maps, decoded, strict=True)
-        ]  # fmt: skip
+        return predict_frames(self, list(frames))
 
     def check(self) -> list[ProbeResult]:
         """Run the probe frames stored in the file, alone and as one batch."""
@@ -162,13 +151,6 @@ class EdgeModel:
                 f"{worst.name!r}: expected {worst.expected:.6g}, got {worst.measured:.6g} with "
                 f"{self.engine}; the file is damaged or this engine computes differently"
             )
-
-    def _decode(self, frame: Frame | bytes | str | Path) -> Frame:
-        if isinstance(frame, (str, Path)):
-            return read_frame(frame, exif=self.spec.exif)
-        if isinstance(frame, bytes):
-            return decode_frame(frame, exif=self.spec.exif)
-        return frame
 
 
 def _relative(measured: float, expected: float) -> float:

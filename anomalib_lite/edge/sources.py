@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import glob
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from anomalib_lite.edge.errors import FrameError, SourceError
 from anomalib_lite.edge.frames import IMAGE_SUFFIXES, Exif, Frame, read_frame
 
+_DECODERS = 2
 VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".webm", ".wmv"})
 
 
@@ -163,13 +166,41 @@ def open_source(source: SourceLike, *, recursive: bool = False, exif: Exif = "ap
     )
 
 
-def iterate(source: Source) -> Iterator[tuple[str, Frame | FrameError]]:
-    """Read a source one frame after the other; an unreadable frame yields its error."""
-    for job in source.jobs():
+T = TypeVar("T")
+
+
+def read_ahead(
+    jobs: Iterable[Job], work: Callable[[Frame], T], *, ahead: int = 32
+) -> Iterator[tuple[str, T | FrameError]]:
+    """Decode frames in threads, ahead of their use, and hand them over in order.
+
+    Args:
+        jobs: what to read.
+        work: applied to each decoded frame in the thread (preparation).
+        ahead: how many frames may wait decoded; bounds the memory.
+
+    Yields:
+        frame name and the result of `work`, or the `FrameError` of a frame that cannot be used.
+    """
+
+    def finish(job: Job, future: Future[T]) -> tuple[str, T | FrameError]:
         try:
-            yield job.name, job.load()
+            return job.name, future.result()
         except FrameError as error:
-            yield job.name, error
+            return job.name, error
+
+    pending: deque[tuple[Job, Future[T]]] = deque()
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+        try:
+            for job in jobs:
+                pending.append((job, pool.submit(lambda job: work(job.load()), job)))
+                if len(pending) >= ahead:
+                    yield finish(*pending.popleft())
+            while pending:
+                yield finish(*pending.popleft())
+        finally:
+            for _, future in pending:
+                future.cancel()
 
 
 def _from_text(text: str, recursive: bool, exif: Exif) -> Source:

@@ -91,7 +91,7 @@ def trace(detector: Detector) -> Any:
             torch.onnx.export(
                 detector.graph,
                 (example,),
-                buffer,
+                buffer,  # type: ignore[arg-type]
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=["frames"],

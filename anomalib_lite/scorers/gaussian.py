@@ -81,7 +81,8 @@ def select_components(
         above = torch.nonzero(share > (variance if variance is not None else 0.99))
         first = int(above[0]) if len(above) else total - 1
         chosen = slice(0, first + 1) if components == "high" else slice(max(0, first - 1), total)
-    return directions[chosen].T.contiguous()
+    basis: Tensor = directions[chosen].T.contiguous()
+    return basis
 
 
 def whitening(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, float]:

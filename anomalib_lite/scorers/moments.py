@@ -222,4 +222,5 @@ def _inverse_cholesky(covariance: Tensor) -> Tensor:
             "infinity; check the weights file and the images"
         )
     identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype).expand_as(covariance)
-    return torch.linalg.solve_triangular(factor, identity, upper=False)
+    inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return inverse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -172,7 +172,7 @@ class MVG(Scorer):
         for index, part in enumerate(rows.double().split(self._channels, dim=1)):
             basis = select_components(
                 part,
-                cast(Components, self.components),
+                self.components,
                 variance=self.variance,
                 count=self.num_components,
             )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
-from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import (
     FeatureStream,
     FitContext,
@@ -35,6 +35,12 @@ from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 from anomalib_lite.scorers.spool import Spool
 
 _PAPER_CHANNELS = 100
+_GROUP_IMAGES = 64
+
+
+def _join(parts: list[list[Tensor]]) -> list[Tensor]:
+    """Concatenate the images of several batches of nodes, level by level."""
+    return [torch.cat(level, dim=1) for level in zip(*parts, strict=True)]
 
 
 @register_scorer
@@ -123,16 +129,14 @@ class PaDiM(Scorer):
         self._draw_channels(context.seed)
         fold_names = np.unique(folds)
         with Spool(len(fold_names), len(stream), self._row_numbers()) as spool:
-            for batch in stream:
-                nodes = self._nodes(batch.features)
+            for indices, nodes in self._groups(stream, context):
                 self.moments.add(nodes, +1)
                 for position, fold in enumerate(fold_names):
-                    inside = np.flatnonzero(folds[batch.indices] == fold)
+                    inside = np.flatnonzero(folds[indices] == fold)
                     if inside.size:
                         rows = torch.from_numpy(inside)
                         parts = [part[:, rows] for part in nodes]
-                        spool.write(position, batch.indices[inside], parts)
-                context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
+                        spool.write(position, indices[inside], parts)
             held_out = self._score_folds(stream, folds, spool, context)
         self._take_factors(self.moments)
         return held_out
@@ -214,9 +218,24 @@ class PaDiM(Scorer):
         )
 
     def _accumulate(self, stream: FeatureStream, context: FitContext, sign: int) -> None:
+        for _, nodes in self._groups(stream, context):
+            self.moments.add(nodes, sign)
+
+    def _groups(
+        self, stream: FeatureStream, context: FitContext
+    ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
+        """Nodes of the stream in groups: an update costs the same for one image as for many."""
+        indices: list[NDArray[np.int64]] = []
+        parts: list[list[Tensor]] = []
         for batch in stream:
-            self.moments.add(self._nodes(batch.features), sign)
+            indices.append(batch.indices)
+            parts.append(self._nodes(batch.features))
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
+            if sum(map(len, indices)) >= _GROUP_IMAGES:
+                yield np.concatenate(indices), _join(parts)
+                indices, parts = [], []
+        if indices:
+            yield np.concatenate(indices), _join(parts)
 
     def _score_folds(
         self,

@@ -18,7 +18,6 @@ from .textures import clouds, fine_grain, window
 
 _LENGTH, _WIDTH = 0.5, 0.27
 _COATS = (0.86, 0.83, 0.74)
-_WRONG_COATS = ((0.84, 0.6, 0.52), (0.62, 0.74, 0.8), (0.85, 0.74, 0.42))
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class _Plan:
     left: str = "AL"
     right: str = "40"
     scored: bool = True
-    coat_right: tuple[float, ...] = _COATS
 
 
 @lru_cache(maxsize=4)
@@ -53,10 +51,6 @@ def _press(side: int, plan: _Plan, rng: np.random.Generator) -> Surface:
     unit, mid = side / 512, side / 2
     tone = 1 + 0.02 * float(rng.normal())
     s = flat(side, tuple(tone * c for c in _COATS), 0.28)
-    if plan.coat_right != _COATS:
-        half = np.zeros((side, side), np.uint8)
-        half[:, side // 2 :] = 255
-        s.paint(half, plan.coat_right)
     grain = window(fine_grain(side, "coat", 1.3, 1.3), side, rng)
     mottle = window(fine_grain(side, "mottle", 6, 6), side, rng)
     s.albedo *= 1 + 0.016 * grain + 0.016 * mottle
@@ -104,8 +98,6 @@ def _mistake(plan: _Plan, fault: Fault) -> _Plan:
         return replace(plan, left=left, right=right)
     if fault.name == "missing_score":
         return replace(plan, scored=False)
-    if fault.name == "wrong_coat":
-        return replace(plan, coat_right=_WRONG_COATS[choice(rng, len(_WRONG_COATS))])
     return plan
 
 

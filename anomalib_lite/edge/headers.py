@@ -1,0 +1,49 @@
+"""The JSON header of a detector file, readable without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anomalib_lite.edge.errors import ModelFileError
+
+HEADER_KEY = "anomalib_lite"
+FORMAT = "anomalib_lite.detector"
+FORMAT_VERSION = 1
+_LARGEST_HEADER = 100 << 20
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a detector file says about itself.
+
+    A `.safetensors` file starts with the length of its JSON header (8 bytes, little endian), then the
+    header, whose `__metadata__` holds our document.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, foreign or newer.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 2 <= length <= _LARGEST_HEADER:
+                raise ValueError("no header")
+            metadata = json.loads(stream.read(length)).get("__metadata__", {})
+        header = json.loads(metadata.get(HEADER_KEY, "{}"))
+    except FileNotFoundError as error:
+        raise ModelFileError(f"{path}: no such file") from error
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ModelFileError(
+            f"{path}: is not a readable .safetensors file (corrupt, truncated or foreign); "
+            "fit it again"
+        ) from error
+    if header.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path}: is a .safetensors file, but not a detector saved by anomalib_lite"
+        )
+    if int(header.get("format_version", 0)) > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: written in format version {header['format_version']}, this program reads up "
+            f"to {FORMAT_VERSION}; update anomalib_lite"
+        )
+    return dict(header)

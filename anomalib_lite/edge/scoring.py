@@ -1,0 +1,135 @@
+"""Score a whole source: one result a frame, whatever happens to single frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import FrameError
+from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
+from anomalib_lite.edge.prediction import Prediction, make_prediction
+from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.sources import Source, read_ahead
+
+
+class Model(Protocol):
+    """A detector or an edge model."""
+
+    @property
+    def spec(self) -> InputSpec:
+        """The input declaration."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """Threshold and p-values."""
+
+    def run(self, prepared_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
+        """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFrame:
+    """One frame's outcome: a prediction, or the reason why there is none.
+
+    Attributes:
+        name: what the source calls the frame.
+        frame: the decoded frame, or None when it could not be used.
+        prediction: the result, or None.
+        error: why there is no result, or empty.
+    """
+
+    name: str
+    frame: Frame | None
+    prediction: Prediction | None
+    error: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `results.jsonl` holds."""
+        if self.prediction is None:
+            return {"frame": self.name, "error": self.error}
+        return {"frame": self.name, **self.prediction.to_dict()}
+
+
+FrameLike = Frame | bytes | str | Path
+M = TypeVar("M", bound=Model)
+
+
+def as_frame(item: FrameLike, spec: InputSpec) -> Frame:
+    """Decode what a user calls a frame: an array stays, bytes and files are decoded.
+
+    Raises:
+        FrameError: it is unreadable or of another type.
+    """
+    if isinstance(item, (str, Path)):
+        return read_frame(item, exif=spec.exif)
+    if isinstance(item, bytes):
+        return decode_frame(item, exif=spec.exif)
+    if not isinstance(item, np.ndarray):
+        raise FrameError(f"expected an array, bytes or a path, got {type(item).__name__}")
+    return item
+
+
+def predict_frames(model: Model, frames: list[FrameLike]) -> list[Prediction]:
+    """Score several frames in one inference; sizes may differ; the first bad one raises."""
+    if not frames:
+        return []
+    decoded = [as_frame(item, model.spec) for item in frames]
+    scores, maps = model.run(np.stack([prepare(frame, model.spec) for frame in decoded]))
+    return [
+        _predict(model, score, network_map, frame)
+        for score, network_map, frame in zip(scores, maps, decoded, strict=True)
+    ]
+
+
+def score_source(model: Model, source: Source, *, batch: int = 1) -> Iterator[ScoredFrame]:
+    """Score every frame of a source in order; an unusable frame yields its error.
+
+    Args:
+        model: detector or edge model.
+        source: frames.
+        batch: frames in one inference.
+    """
+    waiting: list[tuple[str, tuple[Frame, NDArray[np.uint8]] | FrameError]] = []
+    for item in read_ahead(source.jobs(), _preparer(model.spec), ahead=max(8, 2 * batch)):
+        waiting.append(item)
+        if len(waiting) == batch:
+            yield from _score_batch(model, waiting)
+            waiting = []
+    yield from _score_batch(model, waiting)
+
+
+def _preparer(spec: InputSpec) -> Callable[[Frame], tuple[Frame, NDArray[np.uint8]]]:
+    return lambda frame: (frame, prepare(frame, spec))
+
+
+def _score_batch(
+    model: Model, waiting: list[tuple[str, tuple[Frame, NDArray[np.uint8]] | FrameError]]
+) -> Iterator[ScoredFrame]:
+    usable = [item[1] for _, item in waiting if not isinstance(item, FrameError)]
+    outputs = iter(zip(*model.run(np.stack(usable)), strict=True) if usable else ())
+    for name, item in waiting:
+        if isinstance(item, FrameError):
+            yield ScoredFrame(name, None, None, str(item).removeprefix(f"{name}: "))
+            continue
+        score, network_map = next(outputs)
+        try:
+            yield ScoredFrame(name, item[0], _predict(model, score, network_map, item[0]))
+        except FrameError as error:
+            yield ScoredFrame(name, item[0], None, str(error))
+
+
+def _predict(model: Model, score: Any, network_map: Any, frame: Frame) -> Prediction:
+    rows, columns = frame.shape[:2]
+    return make_prediction(
+        float(score),
+        network_map,
+        (rows, columns),
+        calibration=model.calibration,
+        spec=model.spec,
+    )
