@@ -182,6 +182,12 @@ class Detector:
         )
         return self
 
+    def recalibrate(self, max_false_reject: float) -> Detector:
+        """Take the threshold for another false-reject rate from the same held-out scores."""
+        self._calibration = self.calibration.with_rate(max_false_reject)
+        self.max_false_reject = max_false_reject
+        return self
+
     def run(
         self, prepared_nhwc: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -111,7 +111,7 @@ def compare(
 
 
 def _threes(count: int) -> list[tuple[int, int]]:
-    return [(start, 3) for start in range(0, count - 2)]
+    return [(start, 3) for start in range(count - 2)]
 
 
 def _relative(got: NDArray[Any], want: NDArray[Any]) -> float:

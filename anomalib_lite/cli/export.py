@@ -1,0 +1,36 @@
+"""`anomalib-lite export`: a fitted detector -> one verified edge file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anomalib_lite.cli.common import console
+
+if TYPE_CHECKING:
+    from anomalib_lite.export import ExportReport
+
+
+def export(
+    detector: Annotated[Path, typer.Argument(help="Detector written by fit (.safetensors).")],
+    out: Annotated[Path, typer.Argument(help="Edge file to write (.onnx).")],
+) -> None:
+    """Compile a detector to ONNX; written only if it is proven to be the fitted model."""
+    from anomalib_lite.detector import Detector
+    from anomalib_lite.edge.errors import SettingsError
+
+    if out.suffix != ".onnx":
+        raise SettingsError(f"{out}: the edge file must end in .onnx")
+    report_export(Detector.load(detector).export(out))
+
+
+def report_export(report: ExportReport) -> None:
+    """Print the size of the file and how close it is to the fitted model."""
+    parity = report.parity
+    console().print(
+        f"[bold]{report.path}[/bold]: {report.size_bytes / 1e6:.1f} MB; {parity.probes} probe frames "
+        f"agree with the fitted model (scores within {parity.score_difference:.1e}, maps within "
+        f"{parity.map_difference:.1e}, allowed {parity.tolerance:.0e}), no verdict flipped"
+    )

@@ -1,0 +1,144 @@
+"""`anomalib-lite fit`: good images -> a fitted, calibrated detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
+
+if TYPE_CHECKING:
+    from anomalib_lite.detector import Detector
+    from anomalib_lite.edge.prepare import InputSpec
+
+SKIPPED = 3
+
+
+def fit(
+    source: Annotated[
+        str, typer.Argument(help="Good images: a folder, a glob such as 'day1/**/*.png', a video.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where to write the detector (.safetensors).")],
+    detector: Annotated[
+        str,
+        typer.Option(help="padim says where a defect is; mvg judges the part as a whole."),
+    ] = "padim",
+    backbone: Annotated[
+        str,
+        typer.Option(help="filters needs no weights; resnet18 and other timm names are better."),
+    ] = "filters",
+    layers: Annotated[
+        str | None,
+        typer.Option(help="Backbone layers, comma-separated; default: strides 4, 8 and 16."),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights of the backbone (.safetensors); default: the folder in "
+            "ANOMALIB_LITE_WEIGHTS, then the hub."
+        ),
+    ] = None,
+    image_size: Annotated[
+        str, typer.Option(help="What the network sees, pixels: 256 or HxW.")
+    ] = "256",
+    max_false_reject: Annotated[
+        float, typer.Option(help="Share of good parts that may be rejected.")
+    ] = 0.01,
+    calibration: Annotated[
+        str,
+        typer.Option(
+            help="auto uses every image for both learning and, out-of-fold, the threshold; "
+            "holdout keeps a fifth aside (strict guarantee); folds forces the former."
+        ),
+    ] = "auto",
+    roi: Annotated[
+        Path | None,
+        typer.Option(help="Mask image; only its non-black pixels count. Same view as the frames."),
+    ] = None,
+    colour: Annotated[str, typer.Option(help="rgb, or grey to ignore colour on purpose.")] = "rgb",
+    bit_depth: Annotated[
+        int, typer.Option(help="Significant bits of the camera: 8, 10, 12, 14 or 16.")
+    ] = 8,
+    alpha: Annotated[
+        str, typer.Option(help="opaque refuses transparent images; ignore drops transparency.")
+    ] = "opaque",
+    exif: Annotated[
+        str, typer.Option(help="apply turns photographs upright by their EXIF tag; or ignore.")
+    ] = "apply",
+    seed: Annotated[int, typer.Option(help="Same seed, same images: same bytes.")] = 0,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting of the detector, e.g. --set components=low."),
+    ] = None,
+) -> None:
+    """Learn what good parts look like and choose a threshold, from good images only."""
+    from anomalib_lite.detector import Detector
+    from anomalib_lite.edge.errors import SettingsError
+
+    if out.suffix != ".safetensors":
+        raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
+    spec = _spec(image_size, colour, bit_depth, alpha, exif, roi)
+    fitted = Detector(
+        detector,
+        backbone=backbone,
+        layers=layers.split(",") if layers else None,
+        weights=weights,
+        image_size=spec,
+        calibration=calibration,
+        max_false_reject=max_false_reject,
+        seed=seed,
+        **parse_settings(setting or []),
+    )
+    err = console(stderr=True)
+    err.print(f"memory for statistics: about {fitted.memory_bytes() / 1e6:.0f} MB")
+    with progress_bar() as progress:
+        fitted.fit(source, progress=progress)
+    fitted.save(out)
+    report_fit(fitted, out)
+    if fitted.data.skipped:
+        raise typer.Exit(SKIPPED)
+
+
+def report_fit(fitted: Detector, out: Path) -> None:
+    """Print what was learnt, from how many images, and what the threshold promises."""
+    screen, data, operating = console(), fitted.data, fitted.calibration.operating
+    screen.print(
+        f"[bold]{out}[/bold]: {fitted.scorer.name} on {fitted.backbone.name}, "
+        f"{data.images} good images"
+    )
+    screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
+    style = "green" if operating.honoured else "yellow"
+    screen.print(f"[{style}]{operating.explain()}[/{style}]")
+    reference = fitted.calibration.reference
+    if reference:
+        realised = reference["sum"]["realised_false_reject"]
+        screen.print(
+            f"for comparison, the chi quantile of the MVG paper would reject {realised:.1%} of held-out "
+            f"good images where {reference['requested_false_reject']:.1%} was asked"
+        )
+    if data.skipped:
+        screen.print(f"[red]{len(data.skipped)} image(s) could not be used:[/red]")
+        for name, why in list(data.skipped.items())[:20]:
+            screen.print(f"  {name}: {why}")
+
+
+def _spec(
+    image_size: str, colour: str, bit_depth: int, alpha: str, exif: str, roi: Path | None
+) -> InputSpec:
+    from typing import cast
+
+    from anomalib_lite.edge.frames import Exif, read_frame
+    from anomalib_lite.edge.prepare import Alpha, Colour, InputSpec
+
+    height, width = parse_size(image_size)
+    spec = InputSpec(
+        height=height,
+        width=width,
+        colour=cast(Colour, colour),
+        bit_depth=bit_depth,
+        alpha=cast(Alpha, alpha),
+        exif=cast(Exif, exif),
+    )
+    return spec if roi is None else spec.with_roi(read_frame(roi, exif="ignore"))

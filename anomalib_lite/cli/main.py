@@ -1,0 +1,63 @@
+"""The command `anomalib-lite`. Commands import what they need when they run, so help is quick."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from anomalib_lite import __version__
+from anomalib_lite.cli.bench import bench
+from anomalib_lite.cli.check import check
+from anomalib_lite.cli.demo import demo
+from anomalib_lite.cli.export import export
+from anomalib_lite.cli.fit import fit
+from anomalib_lite.cli.info import info
+from anomalib_lite.cli.score import score
+
+app = typer.Typer(
+    name="anomalib-lite",
+    help="Good images in, one verified edge file out: fit, calibrate, export, score.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (fit, export, check, info, score, bench, demo):
+    app.command()(command)
+
+INTERRUPTED = 130
+USER_ERROR = 2
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anomalib-lite {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Industrial anomaly detection from good images only."""
+
+
+def run() -> None:
+    """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
+    from anomalib_lite.edge.errors import AnomalibLiteError
+
+    try:
+        app()
+    except AnomalibLiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted; files written so far are complete", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,125 @@
+"""Latency of one frame, stage by stage, as an edge box sees it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.frames import Frame, decode_frame
+from anomalib_lite.edge.prediction import make_prediction
+from anomalib_lite.edge.prepare import prepare
+from anomalib_lite.edge.scoring import Model
+
+_WARM_UP = 10
+_STAGES = ("decode", "prepare", "network", "post-processing", "total")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Time of one stage over all repeats, milliseconds."""
+
+    name: str
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """Latency figures.
+
+    Attributes:
+        stages: decode, prepare, network, post-processing, total.
+        frames_per_second: one frame after the other, from the median total.
+        engine: what ran the network.
+        threads: threads inside one inference.
+        frame_hw: size of the frames, pixels.
+        repeats: timed frames.
+    """
+
+    stages: tuple[Stage, ...]
+    frames_per_second: float
+    engine: str
+    threads: int
+    frame_hw: tuple[int, int]
+    repeats: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        fields = asdict(self)
+        fields["stages"] = {
+            stage.name: {"p50_ms": stage.p50_ms, "p99_ms": stage.p99_ms} for stage in self.stages
+        }
+        return fields
+
+
+def measure(
+    model: Model, *, frame_hw: tuple[int, int] | None = None, repeats: int = 200
+) -> BenchResult:
+    """Time decoding of a photograph, preparation, network and post-processing.
+
+    Args:
+        model: edge model or detector.
+        frame_hw: size of the frame `(H, W)`; None takes the size of a probe frame.
+        repeats: timed frames, after a warm-up.
+    """
+    encoded = _photograph(model, frame_hw)
+    times = np.array([_one(model, encoded)[0] for _ in range(_WARM_UP + repeats)])[_WARM_UP:]
+    table = np.column_stack([times, times.sum(axis=1)]) * 1e3
+    stages = tuple(
+        Stage(name, float(np.percentile(column, 50)), float(np.percentile(column, 99)))
+        for name, column in zip(_STAGES, table.T, strict=True)
+    )
+    _, shape = _one(model, encoded)
+    return BenchResult(
+        stages=stages,
+        frames_per_second=1e3 / stages[-1].p50_ms,
+        engine=str(getattr(model, "engine", "torch")),
+        threads=int(getattr(model, "threads", 0)),
+        frame_hw=shape,
+        repeats=repeats,
+    )
+
+
+def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
+    marks = [time.perf_counter()]
+    frame = decode_frame(encoded, exif=model.spec.exif)
+    marks.append(time.perf_counter())
+    prepared = prepare(frame, model.spec)[None]
+    marks.append(time.perf_counter())
+    scores, maps = model.run(prepared)
+    marks.append(time.perf_counter())
+    rows, columns = frame.shape[:2]
+    make_prediction(
+        float(scores[0]), maps[0], (rows, columns), calibration=model.calibration, spec=model.spec
+    )
+    marks.append(time.perf_counter())
+    return [after - before for before, after in zip(marks, marks[1:], strict=False)], (
+        rows,
+        columns,
+    )
+
+
+def _photograph(model: Model, frame_hw: tuple[int, int] | None) -> bytes:
+    """An encoded frame of the wanted size: a good part from the file, repeated or cropped."""
+    frame = _example(model)
+    rows, columns = frame_hw or frame.shape[:2]
+    repeat = (-(-rows // frame.shape[0]), -(-columns // frame.shape[1]))
+    tiled = np.tile(frame, (*repeat, *([1] * (frame.ndim - 2))))[:rows, :columns]
+    suffix = ".jpg" if tiled.dtype == np.uint8 and tiled.shape[-1] != 4 else ".png"
+    code = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+    pixels = cv2.cvtColor(tiled, code[tiled.shape[2]]) if tiled.ndim == 3 else tiled
+    return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+
+
+def _example(model: Model) -> Frame:
+    metadata = getattr(model, "metadata", None)
+    if metadata is not None and metadata.probes:
+        frame: Frame = metadata.probes[0].frame
+        return frame
+    samples: tuple[NDArray[Any], ...] = model.data.samples  # type: ignore[attr-defined]
+    return samples[0]
