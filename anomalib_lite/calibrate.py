@@ -46,7 +46,7 @@ def calibrate(
         FitError: too few usable images.
     """
     total = len(stream)
-    if 0 < total < _FEWEST:
+    if total < _FEWEST:
         raise FitError(
             f"{total} good image(s) given; at least {_FEWEST} are needed to learn and to choose a "
             "threshold, and 99 to promise a false-reject rate of 1 %"

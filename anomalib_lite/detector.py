@@ -58,12 +58,15 @@ class FittedData:
         images: number of images used.
         skipped: image name -> why it was left out.
         fingerprint: sha256 over the prepared images, independent of order.
+        frame_hw: size of the first frame, pixels.
+        samples: a few raw frames (centre crops), for the probes of an export.
     """
 
     source: str
     images: int
     skipped: dict[str, str]
     fingerprint: str
+    frame_hw: tuple[int, int]
     samples: tuple[Frame, ...] = field(default=(), compare=False, repr=False)
 
 
@@ -178,6 +181,7 @@ class Detector:
             images=len(stream.fingerprints),
             skipped=dict(stream.skipped),
             fingerprint=stream.fingerprint(),
+            frame_hw=stream.frame_hw,
             samples=tuple(stream.samples),
         )
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_header
+from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.versions import installed_versions
 
 
 def write_detector(detector: Detector, path: str | Path) -> Path:
     """Write a fitted detector atomically; returns the path."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    header = json.dumps(detector_header(detector), sort_keys=True)
+    header = json.dumps({**detector_header(detector), SEAL_KEY: UNSEALED}, sort_keys=True)
     tensors: dict[str, Tensor] = {}
     for part, module in (("backbone", detector.backbone), ("scorer", detector.scorer)):
         for name, tensor in module.state_dict().items():
@@ -30,7 +33,11 @@ def write_detector(detector: Detector, path: str | Path) -> Path:
     for index, sample in enumerate(detector.data.samples):
         tensors[f"sample.{index}"] = torch.from_numpy(sample)
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: header})
+        try:
+            save_file(tensors, temporary, metadata={HEADER_KEY: header})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        seal(temporary)
     return Path(path)
 
 
@@ -56,6 +63,7 @@ def detector_header(detector: Detector) -> dict[str, Any]:
                 "images": data.images,
                 "skipped": data.skipped,
                 "fingerprint": data.fingerprint,
+                "frame_hw": list(data.frame_hw),
             },
             "versions": installed_versions(),
         },
@@ -71,6 +79,8 @@ def read_detector(path: str | Path) -> Detector:
     from safetensors.torch import load_file
 
     header = read_header(path)
+    if not verify_seal(path):
+        raise damaged(path)
     try:
         about = header["about"]
         detector = Detector(
@@ -96,6 +106,7 @@ def read_detector(path: str | Path) -> Detector:
             images=int(data["images"]),
             skipped=dict(data["skipped"]),
             fingerprint=str(data["fingerprint"]),
+            frame_hw=(int(data["frame_hw"][0]), int(data["frame_hw"][1])),
             samples=tuple(samples[name].numpy() for name in sorted(samples)),
         )
     except AnomalibLiteError:

@@ -18,7 +18,7 @@ from anomalib_lite.scorers import FeatureBatch
 
 BATCH_SIZE = 16
 _SAMPLES = 2
-_SAMPLE_SIDE = 1024
+_SAMPLE_SIDE = 320
 
 
 class ImageStream:
@@ -36,7 +36,8 @@ class ImageStream:
     Attributes:
         skipped: image name -> why it was left out.
         fingerprints: image index -> sha256 of its prepared pixels.
-        samples: the first usable raw frames (centre crops when larger than 1024 px).
+        frame_hw: size of the first usable frame, pixels.
+        samples: the first usable raw frames (centre crops when larger than 320 px).
     """
 
     def __init__(
@@ -59,10 +60,13 @@ class ImageStream:
         self.skipped: dict[str, str] = {}
         self.fingerprints: dict[int, str] = {}
         self.samples: list[Frame] = []
+        self.frame_hw = (0, 0)
+        # A container may misstate its number of frames: count what is delivered.
+        self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
         self._chosen = None if indices is None else frozenset(int(index) for index in indices)
 
     def __len__(self) -> int:
-        return len(self.source) if self._chosen is None else len(self._chosen)
+        return self._total
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         indices: list[int] = []
@@ -123,6 +127,8 @@ class ImageStream:
             index = indices[position]
             if index not in self.fingerprints:
                 self.fingerprints[index] = digest
+                if not self.samples:
+                    self.frame_hw = (frame.shape[0], frame.shape[1])
                 if len(self.samples) < _SAMPLES:
                     self.samples.append(_centre(frame))
             yield index, prepared
@@ -133,7 +139,7 @@ class ImageStream:
 
 
 def _centre(frame: Frame) -> Frame:
-    """The central crop of at most 1024 px per side, copied."""
+    """The central crop of at most 320 px per side, copied: it travels inside the files."""
     rows, columns = frame.shape[:2]
     top, left = max(0, (rows - _SAMPLE_SIDE) // 2), max(0, (columns - _SAMPLE_SIDE) // 2)
     return frame[top : top + _SAMPLE_SIDE, left : left + _SAMPLE_SIDE].copy()

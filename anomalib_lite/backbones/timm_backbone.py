@@ -73,6 +73,7 @@ class TimmBackbone(Backbone):
         self.layer_names = [str(infos[index]["module"]) for index in indices]
         self._channels = [int(infos[index]["num_chs"]) for index in indices]
         self._strides = [int(infos[index]["reduction"]) for index in indices]
+        _refuse_partial_patches(name, input_hw, self._strides, fixed=bool(extra))
         self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         self.weights_sha256 = self._load(timm, weights, extra)
         self.eval().requires_grad_(False)
@@ -172,6 +173,18 @@ def _default_layers(infos: list[dict[str, Any]]) -> tuple[int, ...]:
     last = {stride: index for index, stride in enumerate(strides)}
     chosen = tuple(last[stride] for stride in (4, 8, 16) if stride in last)
     return chosen or tuple(range(len(infos)))
+
+
+def _refuse_partial_patches(
+    name: str, input_hw: tuple[int, int], strides: list[int], *, fixed: bool
+) -> None:
+    """A plain vision transformer drops what does not fill a patch; a convolution pads."""
+    patch = strides[0]
+    if fixed and len(set(strides)) == 1 and any(side % patch for side in input_hw):
+        raise SettingsError(
+            f"{name} cuts the picture into patches of {patch} px; choose an image size that is a "
+            f"multiple of {patch}, not {input_hw[0]}x{input_hw[1]}"
+        )
 
 
 def _grid(input_hw: tuple[int, int], stride: int) -> tuple[int, int]:

@@ -48,7 +48,7 @@ def progress_bar() -> Iterator[Progress]:
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done)
+            bars.update(tasks[stage], completed=done, total=total or None)
 
         yield advance
 
@@ -82,7 +82,7 @@ def open_model(
 def parse_size(text: str) -> tuple[int, int]:
     """`"256"` -> (256, 256), `"256x320"` -> height 256, width 320."""
     sides = text.lower().split("x")
-    if not all(side.strip().isdigit() for side in sides) or len(sides) > 2:
+    if not all(side.strip().isdecimal() for side in sides) or len(sides) > 2:
         raise SettingsError(f"size {text!r} is not understood; write 256 or HxW such as 256x320")
     values = [int(side) for side in sides]
     return values[0], values[-1]

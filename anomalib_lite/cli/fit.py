@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
+from anomalib_lite.edge.errors import SettingsError
 
 if TYPE_CHECKING:
     from anomalib_lite.detector import Detector
@@ -75,7 +77,6 @@ def fit(
 ) -> None:
     """Learn what good parts look like and choose a threshold, from good images only."""
     from anomalib_lite.detector import Detector
-    from anomalib_lite.edge.errors import SettingsError
 
     if out.suffix != ".safetensors":
         raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
@@ -89,7 +90,7 @@ def fit(
         calibration=calibration,
         max_false_reject=max_false_reject,
         seed=seed,
-        **parse_settings(setting or []),
+        **_scorer_settings(setting or []),
     )
     err = console(stderr=True)
     err.print(f"memory for statistics: about {fitted.memory_bytes() / 1e6:.0f} MB")
@@ -122,6 +123,14 @@ def report_fit(fitted: Detector, out: Path) -> None:
         screen.print(f"[red]{len(data.skipped)} image(s) could not be used:[/red]")
         for name, why in list(data.skipped.items())[:20]:
             screen.print(f"  {name}: {why}")
+
+
+def _scorer_settings(pairs: list[str]) -> dict[str, Any]:
+    """What `--set` gives to the scorer; a name that is an option of its own is refused."""
+    settings = parse_settings(pairs)
+    for name in inspect.signature(fit).parameters.keys() & settings:
+        raise SettingsError(f"--set {name}=...: write --{name.replace('_', '-')} instead")
+    return settings
 
 
 def _spec(

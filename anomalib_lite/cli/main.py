@@ -10,7 +10,9 @@ import typer
 from anomalib_lite import __version__
 from anomalib_lite.cli.bench import bench
 from anomalib_lite.cli.check import check
+from anomalib_lite.cli.datasets import datasets
 from anomalib_lite.cli.demo import demo
+from anomalib_lite.cli.evaluate import evaluate
 from anomalib_lite.cli.export import export
 from anomalib_lite.cli.fit import fit
 from anomalib_lite.cli.info import info
@@ -23,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (fit, export, check, info, score, bench, demo):
+for command in (fit, export, check, info, score, bench, evaluate, datasets, demo):
     app.command()(command)
 
 INTERRUPTED = 130

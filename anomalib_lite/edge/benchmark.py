@@ -8,7 +8,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_lite.edge.frames import Frame, decode_frame
 from anomalib_lite.edge.prediction import make_prediction
@@ -64,7 +63,7 @@ def measure(
 
     Args:
         model: edge model or detector.
-        frame_hw: size of the frame `(H, W)`; None takes the size of a probe frame.
+        frame_hw: size of the frame `(H, W)`; None takes the size of the fitted frames.
         repeats: timed frames, after a warm-up.
     """
     encoded = _photograph(model, frame_hw)
@@ -106,8 +105,8 @@ def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
 
 def _photograph(model: Model, frame_hw: tuple[int, int] | None) -> bytes:
     """An encoded frame of the wanted size: a good part from the file, repeated or cropped."""
-    frame = _example(model)
-    rows, columns = frame_hw or frame.shape[:2]
+    frame, fitted_hw = _example(model)
+    rows, columns = frame_hw or fitted_hw
     repeat = (-(-rows // frame.shape[0]), -(-columns // frame.shape[1]))
     tiled = np.tile(frame, (*repeat, *([1] * (frame.ndim - 2))))[:rows, :columns]
     suffix = ".jpg" if tiled.dtype == np.uint8 and tiled.shape[-1] != 4 else ".png"
@@ -116,10 +115,11 @@ def _photograph(model: Model, frame_hw: tuple[int, int] | None) -> bytes:
     return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
 
 
-def _example(model: Model) -> Frame:
+def _example(model: Model) -> tuple[Frame, tuple[int, int]]:
+    """A good part's picture (perhaps cropped) and the size of the frames that were fitted."""
     metadata = getattr(model, "metadata", None)
-    if metadata is not None and metadata.probes:
-        frame: Frame = metadata.probes[0].frame
-        return frame
-    samples: tuple[NDArray[Any], ...] = model.data.samples  # type: ignore[attr-defined]
-    return samples[0]
+    if metadata is not None:
+        rows, columns = metadata.about["data"]["frame_hw"]
+        return metadata.probes[0].frame, (rows, columns)
+    data: Any = model.data  # type: ignore[attr-defined]
+    return data.samples[0], data.frame_hw

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
+from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.metadata import METADATA_KEY
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -60,8 +61,10 @@ class OnnxRuntimeEngine:
         self._threads = threads or _cores()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        # One frame at a time needs no growing arena; without it the process stays small.
-        options.enable_cpu_mem_arena = False
+        if shared_allocator(onnxruntime):
+            options.add_session_config_entry("session.use_env_allocators", "1")
+            options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+            options.enable_mem_pattern = False
         if not Path(path).is_file():
             raise ModelFileError(f"{path}: no such file")
         try:
@@ -79,7 +82,7 @@ class OnnxRuntimeEngine:
         )
         names = [item.name for item in self._session.get_outputs()]
         inputs = [item.name for item in self._session.get_inputs()]
-        if not self._metadata or inputs != ["frames"] or names != ["score", "anomaly_map"]:
+        if not self.metadata or inputs != ["frames"] or names != ["score", "anomaly_map"]:
             raise ModelFileError(
                 f"{path}: is an ONNX file, but not one exported by anomalib_lite "
                 f"(inputs {inputs}, outputs {names})"
@@ -95,7 +98,8 @@ class OnnxRuntimeEngine:
 
     @property
     def metadata(self) -> str:
-        return self._metadata
+        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return found.get(METADATA_KEY, "")
 
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
         score, anomaly_map = self._session.run(["score", "anomaly_map"], {"frames": frames_nhwc})

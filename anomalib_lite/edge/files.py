@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,6 +48,8 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
 
 def sha256_file(path: str | Path) -> str:
     """Hex sha256 of a file's content."""
+    import hashlib  # brings OpenSSL along, which the edge process does not need
+
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

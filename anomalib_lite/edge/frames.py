@@ -5,6 +5,7 @@ A frame is `uint8` or `uint16`, `(H, W)` when grey, `(H, W, 3)` RGB or `(H, W, 4
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -22,6 +23,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _JPEG = b"\xff\xd8"
+_PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_MARKS = (b"eXIf", b"EXIF", b"Exif")
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -44,8 +46,8 @@ def read_frame(path: str | Path, *, exif: Exif = "apply") -> Frame:
     """
     try:
         data = Path(path).read_bytes()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise FrameError(f"{path}: cannot be read ({reason})") from error
     return decode_frame(data, exif=exif, name=str(path))
 
@@ -60,6 +62,8 @@ def decode_frame(data: bytes, *, exif: Exif = "apply", name: str = "frame") -> F
         if exif == "ignore":
             flags |= cv2.IMREAD_IGNORE_ORIENTATION
         return _as_rgb(_imdecode(data, flags, name), name)
+    if data.startswith(_PNG):
+        _check_png(data, name)
     frame = _as_rgb(_imdecode(data, cv2.IMREAD_UNCHANGED, name), name)
     if exif == "apply" and any(mark in data for mark in _ORIENTATION_MARKS):
         frame = _upright(data, frame, name)
@@ -126,3 +130,19 @@ def _check_jpeg(data: bytes, name: str) -> None:
         position += 2 + length
     if scan is None or data.rfind(b"\xff\xd9") < scan:
         raise FrameError(f"{name}: the JPEG is truncated ({len(data)} bytes, no end marker)")
+
+
+def _check_png(data: bytes, name: str) -> None:
+    """Refuse truncated and damaged PNGs before the decoder complains on stderr."""
+    position = len(_PNG)
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        stored = int.from_bytes(data[end - 4 : end], "big")
+        critical = kind[:1].isupper()
+        if critical and end <= len(data) and zlib.crc32(data[position + 4 : end - 4]) != stored:
+            raise FrameError(f"{name}: the PNG is damaged (wrong checksum in {kind!r})")
+        if kind == b"IEND" and end <= len(data):
+            return
+        position = end
+    raise FrameError(f"{name}: the PNG is truncated ({len(data)} bytes, no end marker)")

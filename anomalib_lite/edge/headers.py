@@ -29,7 +29,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
             if not 2 <= length <= _LARGEST_HEADER:
                 raise ValueError("no header")
             metadata = json.loads(stream.read(length)).get("__metadata__", {})
-        header = json.loads(metadata.get(HEADER_KEY, "{}"))
+        header = dict(json.loads(metadata.get(HEADER_KEY, "{}")))
+        version = int(header.get("format_version", 0))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file") from error
     except (OSError, ValueError, AttributeError, TypeError) as error:
@@ -41,9 +42,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
         raise ModelFileError(
             f"{path}: is a .safetensors file, but not a detector saved by anomalib_lite"
         )
-    if int(header.get("format_version", 0)) > FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise ModelFileError(
-            f"{path}: written in format version {header['format_version']}, this program reads up "
+            f"{path}: written in format version {version}, this program reads up "
             f"to {FORMAT_VERSION}; update anomalib_lite"
         )
-    return dict(header)
+    return header

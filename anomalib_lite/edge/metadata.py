@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
-from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.frames import Frame, decode_frame
+from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED
 from anomalib_lite.edge.prepare import InputSpec
 
 METADATA_KEY = "anomalib_lite"
@@ -21,36 +21,45 @@ FORMAT = "anomalib_lite.edge"
 FORMAT_VERSION = 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Probe:
     """A frame that travels inside the file, with the outputs of the fitted model.
 
     Attributes:
         name: what the frame is.
-        frame: raw frame as a camera would deliver it, `(H, W[, C])`.
+        png: raw frame as a camera would deliver it, as a base64 PNG (lossless).
         score: raw image score of the fitted model.
         map_peak: largest raw map value of the fitted model.
     """
 
     name: str
-    frame: Frame
+    png: str
     score: float
     map_peak: float
 
+    @classmethod
+    def from_frame(cls, name: str, frame: Frame, score: float, map_peak: float) -> Probe:
+        """Pack a raw frame `(H, W[, C])`."""
+        return cls(name, _encode_png(frame), score, map_peak)
+
+    @property
+    def frame(self) -> Frame:
+        """The raw frame, decoded anew at each access to keep the process small."""
+        return decode_frame(base64.b64decode(self.png), exif="ignore", name="probe frame")
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; the frame as a base64 PNG (lossless)."""
-        return {
-            "name": self.name,
-            "png": _encode_png(self.frame),
-            "score": self.score,
-            "map_peak": self.map_peak,
-        }
+        """Plain JSON types."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Probe:
         """Rebuild from `to_dict`."""
-        frame = _decode_png(fields["png"])
-        return cls(str(fields["name"]), frame, float(fields["score"]), float(fields["map_peak"]))
+        return cls(
+            str(fields["name"]),
+            str(fields["png"]),
+            float(fields["score"]),
+            float(fields["map_peak"]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +93,7 @@ class EdgeMetadata:
             "tolerance": self.tolerance,
             "localises": self.localises,
             "about": self.about,
+            SEAL_KEY: UNSEALED,
         }
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
@@ -126,9 +136,3 @@ def _encode_png(frame: Frame) -> str:
     if not done:
         raise ModelFileError("a probe frame cannot be stored as PNG")
     return base64.b64encode(encoded.tobytes()).decode("ascii")
-
-
-def _decode_png(text: str) -> NDArray[Any]:
-    from anomalib_lite.edge.frames import decode_frame
-
-    return decode_frame(base64.b64decode(text), exif="ignore", name="probe frame")

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
 from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.footprint import returned_after_use
+from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec, prepare
@@ -69,16 +71,20 @@ class EdgeModel:
         self_test: bool = True,
     ) -> None:
         self.path = Path(path)
-        self._engine: Engine = open_engine(self.path, engine, threads=threads)
-        self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
-        self.spec: InputSpec = self._metadata.spec
-        self.calibration: Calibration = self._metadata.calibration
-        if max_false_reject is not None:
-            self.calibration = self.calibration.with_rate(max_false_reject)
-        self.about: dict[str, Any] = self._metadata.about
-        self.localises: bool = self._metadata.localises
-        if self_test:
-            self._refuse_unless_reproduced()
+        with returned_after_use():
+            sealed = verify_seal(self.path)
+            self._engine: Engine = open_engine(self.path, engine, threads=threads)
+            self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
+            if not sealed:
+                raise damaged(path)
+            self.spec: InputSpec = self._metadata.spec
+            self.calibration: Calibration = self._metadata.calibration
+            if max_false_reject is not None:
+                self.calibration = self.calibration.with_rate(max_false_reject)
+            self.about: dict[str, Any] = self._metadata.about
+            self.localises: bool = self._metadata.localises
+            if self_test:
+                self._refuse_unless_reproduced()
 
     @property
     def engine(self) -> str:
@@ -115,20 +121,18 @@ class EdgeModel:
         """Score several frames in one inference; sizes may differ."""
         return predict_frames(self, list(frames))
 
-    def check(self) -> list[ProbeResult]:
-        """Run the probe frames stored in the file, alone and as one batch."""
+    def check(self, *, batched: bool = True) -> list[ProbeResult]:
+        """Run the probe frames stored in the file, one by one and (`batched`) as one batch."""
         probes = self._metadata.probes
         prepared = [prepare(probe.frame, self.spec) for probe in probes]
-        singles = [self.run(item[None]) for item in prepared]
-        batch = self.run(np.stack(prepared))
-        results = []
-        for index, probe in enumerate(probes):
-            pairs = [
-                (float(scores[row]), float(maps[row].max()))
-                for scores, maps, row in ((*singles[index], 0), (*batch, index))
-            ]
-            results.append(self._compare(probe.name, probe.score, probe.map_peak, pairs))
-        return results
+        outputs = [[_peaks(*self.run(item[None]))[0]] for item in prepared]
+        if batched and prepared:
+            for pairs, pair in zip(outputs, _peaks(*self.run(np.stack(prepared))), strict=True):
+                pairs.append(pair)
+        return [
+            self._compare(probe.name, probe.score, probe.map_peak, pairs)
+            for probe, pairs in zip(probes, outputs, strict=True)
+        ]
 
     def _compare(
         self, name: str, score: float, peak: float, pairs: list[tuple[float, float]]
@@ -143,7 +147,7 @@ class EdgeModel:
         return ProbeResult(name, score, pairs[0][0], worst, passed)
 
     def _refuse_unless_reproduced(self) -> None:
-        failed = [result for result in self.check() if not result.passed]
+        failed = [result for result in self.check(batched=False) if not result.passed]
         if failed:
             worst = max(failed, key=lambda result: result.relative_difference)
             raise ModelFileError(
@@ -151,6 +155,14 @@ class EdgeModel:
                 f"{worst.name!r}: expected {worst.expected:.6g}, got {worst.measured:.6g} with "
                 f"{self.engine}; the file is damaged or this engine computes differently"
             )
+
+
+def _peaks(scores: NDArray[np.float32], maps: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """Score and map peak of each frame."""
+    return [
+        (float(score), float(network_map.max()))
+        for score, network_map in zip(scores, maps, strict=True)
+    ]
 
 
 def _relative(measured: float, expected: float) -> float:

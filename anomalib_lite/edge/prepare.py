@@ -85,8 +85,8 @@ class InputSpec:
             SettingsError: the mask keeps nothing.
         """
         inside = mask if mask.ndim == 2 else mask[:, :, :3].max(axis=2)
-        share = _resize((inside > 0).astype(np.uint8) * 255, self.size_hw)
-        roi = share >= 128
+        # A prepared pixel counts only if nothing outside the mask is averaged into it.
+        roi = _resize((inside == 0).astype(np.float32), self.size_hw) == 0
         if not roi.any():
             raise SettingsError(
                 "the region of interest keeps no pixel; white (non-zero) marks what counts"
@@ -115,8 +115,12 @@ class InputSpec:
         height, width = int(fields["height"]), int(fields["width"])
         roi = None
         if "roi" in fields:
-            bits = np.frombuffer(zlib.decompress(base64.b64decode(fields["roi"])), np.uint8)
-            roi = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+            try:
+                packed = zlib.decompress(base64.b64decode(fields["roi"]))
+            except zlib.error as error:
+                raise ValueError(f"region of interest: {error}") from error
+            bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
+            roi = bits.astype(bool).reshape(height, width)
         return cls(
             height=height,
             width=width,

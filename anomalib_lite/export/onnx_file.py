@@ -16,6 +16,7 @@ from anomalib_lite.detector_file import detector_header
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.files import atomic_path
+from anomalib_lite.edge.integrity import seal
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.model import EdgeModel
 from anomalib_lite.export.parity import (
@@ -75,6 +76,7 @@ def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
             )
         _describe(model, _metadata(detector, probes, report))
         temporary.write_bytes(model.SerializeToString(deterministic=True))
+        seal(temporary)
         EdgeModel(temporary)
         size = temporary.stat().st_size
     return ExportReport(Path(path), size, report)

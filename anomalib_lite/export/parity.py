@@ -104,7 +104,7 @@ def compare(
         flips.update((index + np.flatnonzero(changed)).tolist())
     report = ParityReport(len(prepared), (1, 3), score_worst, map_worst, len(flips), TOLERANCE)
     probes = tuple(
-        Probe(name, frame, float(score), float(anomaly_map.max()))
+        Probe.from_frame(name, frame, float(score), float(anomaly_map.max()))
         for (name, frame), score, anomaly_map in zip(frames.items(), scores, maps, strict=True)
     )
     return report, probes

@@ -20,11 +20,12 @@ from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.scoring import ScoredFrame
 
-_STOPS = np.array([0.5, 0.9, 1.0, 1.5, 2.0])
-_COLOURS = np.array(
-    [[255, 235, 60], [255, 200, 0], [255, 90, 0], [230, 0, 0], [140, 0, 60]], np.float64
-)
-_OPACITY = np.array([0.0, 0.35, 0.55, 0.65, 0.75])
+LEVELS = (0.5, 0.9, 1.0, 1.5, 2.0)
+"""Map value divided by the map threshold, where the colours below apply; between them, linear."""
+
+COLOURS_RGB = ((255, 235, 60), (255, 200, 0), (255, 90, 0), (230, 0, 0), (140, 0, 60))
+OPACITIES = (0.0, 0.35, 0.55, 0.65, 0.75)
+
 _BOX = (255, 255, 255)
 _REJECTED, _ACCEPTED = (214, 30, 30), (40, 140, 60)
 
@@ -40,13 +41,10 @@ def overlay(frame: Frame, prediction: Prediction, calibration: Calibration) -> N
     Returns:
         RGB `uint8 (H, W, 3)`.
     """
-    picture = as_rgb8(frame, prediction.spec.bit_depth).astype(np.float64)
+    painted = as_rgb8(frame, prediction.spec.bit_depth)
     if prediction.network_map.size > 1:
-        level = prediction.anomaly_map / max(calibration.map_threshold, 1e-12)
-        opacity = np.interp(level, _STOPS, _OPACITY, left=0.0)[:, :, None]
-        colour = np.stack([np.interp(level, _STOPS, column) for column in _COLOURS.T], axis=2)
-        picture = picture * (1 - opacity) + colour * opacity
-    painted = np.ascontiguousarray(picture.round().astype(np.uint8))
+        painted = paint(painted, prediction.anomaly_map, calibration.map_threshold)
+    painted = painted.copy()
     thick = max(1, round(min(painted.shape[:2]) / 250))
     for region in prediction.regions:
         corner = (region.x + region.width - 1, region.y + region.height - 1)
@@ -55,6 +53,27 @@ def overlay(frame: Frame, prediction: Prediction, calibration: Calibration) -> N
     edge = (painted.shape[1] - 1, painted.shape[0] - 1)
     cv2.rectangle(painted, (0, 0), edge, frame_colour, 2 * thick)
     return painted
+
+
+def paint(
+    picture: NDArray[np.uint8], anomaly_map: NDArray[np.float32], map_threshold: float
+) -> NDArray[np.uint8]:
+    """Blend a raw map over a picture of the same size.
+
+    Args:
+        picture: RGB `uint8 (H, W, 3)`.
+        anomaly_map: raw map `(H, W)`.
+        map_threshold: anchors the colours.
+
+    Returns:
+        A new RGB `uint8 (H, W, 3)`.
+    """
+    level = anomaly_map / max(map_threshold, 1e-12)
+    opacity = np.interp(level, LEVELS, OPACITIES, left=0.0)[:, :, None]
+    colours = np.asarray(COLOURS_RGB, np.float64)
+    colour = np.stack([np.interp(level, LEVELS, column) for column in colours.T], axis=2)
+    blended = picture * (1 - opacity) + colour * opacity
+    return np.ascontiguousarray(blended.round().astype(np.uint8))
 
 
 def as_rgb8(frame: Frame, bit_depth: int = 8) -> NDArray[np.uint8]:

@@ -105,14 +105,19 @@ class NestedMoments(nn.Module):
             for mean, parts in zip(blocks.means, blocks.factors, strict=True)
         ]
 
-    def _row_width(self, level: int, widths: Sequence[int]) -> int:
+    def row_parts(self, level: int, widths: Sequence[int] | None = None) -> list[int]:
+        """Parts of a product row: own channels, then those of all nodes below, level by level."""
+        widths = self.widths if widths is None else widths
         finer = range(level + 1, self.grids.levels)
-        return widths[level] + sum(self.grids.children(level, j) * widths[j] for j in finer)
+        return [widths[level], *(self.grids.children(level, j) * widths[j] for j in finer)]
+
+    def _row_width(self, level: int, widths: Sequence[int]) -> int:
+        return sum(self.row_parts(level, widths))
 
     def _row(self, nodes: Sequence[Tensor], level: int) -> Tensor:
         """Channels of a node beside those of all nodes below it, `(P, N, w)`."""
         finer = range(level + 1, self.grids.levels)
-        below = [self.grids.stack_children(nodes[j], level, j) for j in finer]
+        below = [self.grids.stack_children(nodes[j], level, j, nodes[j].shape[2]) for j in finer]
         return torch.cat([nodes[level], *below], dim=2)
 
 
@@ -132,7 +137,7 @@ class _Blocks:
             row_mean = moments._row(as_nodes, level)
             outer = self.means[level][:, :, None] * row_mean
             covariance = (moments.products(level) - count * outer) / (count - 1)
-            own, *below = covariance.split(self._sizes(level), dim=2)
+            own, *below = covariance.split(moments.row_parts(level), dim=2)
             own = own.contiguous()
             own.diagonal(dim1=1, dim2=2).add_(regularisation)
             self.own.append(own)
@@ -173,13 +178,6 @@ class _Blocks:
             dim=2,
         )
         return torch.cat([top, torch.cat([correction, whitener], dim=2)], dim=1)
-
-    def _sizes(self, level: int) -> list[int]:
-        finer = range(level + 1, self.grids.levels)
-        return [
-            self.widths[level],
-            *(self.grids.children(level, j) * self.widths[j] for j in finer),
-        ]
 
     def _cross_at_parents(self, level: int) -> Tensor:
         """Covariance of all coarser channels with this level's, `(P_parent, D, K * c)`."""

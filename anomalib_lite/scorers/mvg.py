@@ -56,7 +56,7 @@ class MVG(Scorer):
             raise SettingsError(f"components is {components!r}; choose all, high or low")
         if not 0 < variance < 1:
             raise SettingsError(f"variance is {variance}; choose a share between 0 and 1")
-        if num_components is not None and num_components < 1:
+        if num_components is not None and not (type(num_components) is int and num_components >= 1):
             raise SettingsError(f"num_components is {num_components}; choose 1 or more")
         self.components: Components = components
         self.variance = variance

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -59,44 +60,54 @@ class NestedGrids:
         """Number of nodes at a level, padding included."""
         return self.grids[0][0] * self.grids[0][1] * self.children(0, level)
 
-    def to_nodes(self, maps: Tensor, level: int) -> Tensor:
-        """Map `(N, C, h, w)` of a level -> nodes `(P, N, C)`."""
+    def to_nodes(self, maps: Tensor, level: int, channels: int) -> Tensor:
+        """Map `(N, C, h, w)` of a level -> nodes `(P, N, C)`.
+
+        Sizes other than N are given as numbers here and below, so that an exported graph holds
+        constant shapes.
+        """
         rows, columns = self._padded(level)
         height, width = self.grids[level]
         if (rows, columns) != (height, width):
             maps = F.pad(maps, (0, columns - width, 0, rows - height))
         ratios = self.ratios[:level]
-        images, channels = maps.shape[0], maps.shape[1]
-        split = maps.reshape(images, channels, self.grids[0][0], *ratios, self.grids[0][1], *ratios)
+        split = maps.reshape(-1, channels, self.grids[0][0], *ratios, self.grids[0][1], *ratios)
         order = [*self._interleaved(level, 2), 0, 1]
-        return split.permute(*order).reshape(self.nodes(level), images, channels)
+        return split.permute(*order).reshape(self.nodes(level), -1, channels)
 
     def from_nodes(self, nodes: Tensor, level: int) -> Tensor:
         """Nodes `(P, N)` of a level -> map `(N, h, w)`, padding cut off."""
-        ratios = self.ratios[:level]
-        images = nodes.shape[1]
         shape = [*self.grids[0]]
-        for ratio in ratios:
+        for ratio in self.ratios[:level]:
             shape += [ratio, ratio]
-        split = nodes.reshape(*shape, images)
+        split = nodes.reshape(*shape, -1)
         axes = len(shape)
         order = [axes, *range(0, axes, 2), *range(1, axes, 2)]
         rows, columns = self._padded(level)
-        full = split.permute(*order).reshape(images, rows, columns)
+        full = split.permute(*order).reshape(-1, rows, columns)
+        if (rows, columns) == self.grids[level]:
+            return full
         return full[:, : self.grids[level][0], : self.grids[level][1]]
 
-    def stack_children(self, nodes: Tensor, level: int, finer: int) -> Tensor:
+    def stack_children(self, nodes: Tensor, level: int, finer: int, channels: int) -> Tensor:
         """Nodes `(P_finer, N, C)` -> per parent `(P_level, N, K * C)`."""
-        count, images, channels = self.children(level, finer), nodes.shape[1], nodes.shape[2]
-        stacked = nodes.reshape(self.nodes(level), count, images, channels)
-        return stacked.permute(0, 2, 1, 3).reshape(self.nodes(level), images, count * channels)
+        count = self.children(level, finer)
+        stacked = nodes.reshape(self.nodes(level), count, -1, channels)
+        return stacked.permute(0, 2, 1, 3).reshape(self.nodes(level), -1, count * channels)
 
-    def unstack_children(self, stacked: Tensor, level: int, finer: int) -> Tensor:
+    def unstack_children(self, stacked: Tensor, level: int, finer: int, channels: int) -> Tensor:
         """Inverse of `stack_children`: `(P_level, N, K * C)` -> `(P_finer, N, C)`."""
-        count, images = self.children(level, finer), stacked.shape[1]
-        channels = stacked.shape[2] // count
-        split = stacked.reshape(self.nodes(level), images, count, channels)
-        return split.permute(0, 2, 1, 3).reshape(self.nodes(finer), images, channels)
+        count = self.children(level, finer)
+        split = stacked.reshape(self.nodes(level), -1, count, channels)
+        return split.permute(0, 2, 1, 3).reshape(self.nodes(finer), -1, channels)
+
+    def copy_to_children(self, values: Tensor, level: int) -> Tensor:
+        """Per-node values `(P_level, N)` -> the same for each child `(P_(level + 1), N)`."""
+        count = self.children(level, level + 1)
+        if count == 1:
+            return values
+        copied = torch.stack([values] * count, dim=1)
+        return copied.reshape(self.nodes(level + 1), -1)
 
     def _padded(self, level: int) -> tuple[int, int]:
         rows, columns = self.grids[0]

@@ -11,6 +11,7 @@ stored and read (docs/methods/padim.md).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,7 @@ from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 from anomalib_lite.scorers.spool import Spool
 
 _PAPER_CHANNELS = 100
+_LARGEST_SIGMA = 1000
 _GROUP_IMAGES = 64
 
 
@@ -69,10 +71,12 @@ class PaDiM(Scorer):
         sigma: float = 4.0,
     ) -> None:
         super().__init__()
-        if num_features is not None and num_features < 1:
+        if num_features is not None and not (type(num_features) is int and num_features >= 1):
             raise SettingsError(f"num_features is {num_features}; choose 1 or more")
-        if regularisation <= 0:
+        if not 0 < regularisation < math.inf:
             raise SettingsError(f"regularisation is {regularisation}; choose a value above 0")
+        if not 0 <= sigma <= _LARGEST_SIGMA:
+            raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
         self.num_features = num_features
         self.regularisation = regularisation
         self.sigma = sigma
@@ -147,37 +151,25 @@ class PaDiM(Scorer):
 
     def distances(self, nodes: list[Tensor]) -> Tensor:
         """Mahalanobis distance per finest cell, `(N, h, w)`, from node tensors coarse to fine."""
-        grids = self.grids
+        grids, widths = self.grids, self.moments.widths
         inherited: list[Tensor | None] = [None] * grids.levels
         squared: Tensor | None = None
         for level, values in enumerate(nodes):
-            width = values.shape[2]
             product = torch.matmul(
                 values - getattr(self, f"mean{level}_")[:, None],
                 getattr(self, f"whitening{level}_"),
             )
-            sizes = [width] + [
-                grids.children(level, finer) * nodes[finer].shape[2]
-                for finer in range(level + 1, grids.levels)
-            ]
-            own, *below = product.split(sizes, dim=2)
+            own, *below = product.split(self.moments.row_parts(level), dim=2)
             for finer, stacked in enumerate(below, start=level + 1):
-                part = grids.unstack_children(stacked, level, finer)
+                part = grids.unstack_children(stacked, level, finer, widths[finer])
                 earlier = inherited[finer]
                 inherited[finer] = part if earlier is None else earlier + part
             from_above = inherited[level]
             whitened = own if from_above is None else own + from_above
             term = whitened.square().sum(dim=2)
-            squared = term if squared is None else self._descend(squared, level) + term
+            squared = term if squared is None else grids.copy_to_children(squared, level - 1) + term
         assert squared is not None
         return grids.from_nodes(squared.sqrt(), grids.levels - 1)
-
-    def _descend(self, squared: Tensor, level: int) -> Tensor:
-        """Copy per-parent values `(P, N)` to the children of the next level."""
-        count = self.grids.children(level - 1, level)
-        parents, images = squared.shape
-        copied = squared[:, None].expand(parents, count, images)
-        return copied.reshape(parents * count, images)
 
     def _nodes(self, features: Features) -> list[Tensor]:
         """Chosen channels of each level as nodes `(P, N, c)`, coarse first."""
@@ -186,7 +178,8 @@ class PaDiM(Scorer):
             index = getattr(self, f"index{level}_")
             maps = [features.maps[layer.name] for layer in layers]
             joined = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
-            nodes.append(self.grids.to_nodes(joined.index_select(1, index), level))
+            drawn = joined.index_select(1, index)
+            nodes.append(self.grids.to_nodes(drawn, level, self.moments.widths[level]))
         return nodes
 
     def _draw_channels(self, seed: int) -> None:

@@ -1,0 +1,168 @@
+"""What an evaluation is asked to do, checked at once, and how it is put into words."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.scorers import list_scorers
+
+MapResolution: TypeAlias = Literal["frame", "network"]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Everything that can change a figure.
+
+    Attributes:
+        data: specifications `kind:path[:category]`; without a category all of them are measured.
+        detectors: names of scorers.
+        backbones: names of backbones; each is combined with each detector.
+        seeds: how many seeds, 0 to `seeds - 1`; every seed is fitted anew.
+        image_size: `(height, width)` of the network's input, pixels.
+        weights: a `.safetensors` file for the one backbone, or None (weights folder, then hub).
+        max_false_reject: share of good parts that may be rejected; decides the threshold.
+        settings: settings of the detectors; `"padim.sigma"` goes to one detector, `"sigma"` to all.
+        limit_train: fit on so many good images, drawn by the seed; None takes all.
+        pixel: whether maps are measured.
+        map_resolution: `"frame"` enlarges maps to the original frame, `"network"` shrinks masks.
+        unlabelled_shift: whether good images are re-scored under changes of lamp, optics and pose.
+
+    Raises:
+        SettingsError: a name is unknown, given twice, or a number is out of range.
+    """
+
+    data: tuple[str, ...]
+    detectors: tuple[str, ...] = ("padim",)
+    backbones: tuple[str, ...] = ("filters",)
+    seeds: int = 3
+    image_size: tuple[int, int] = (256, 256)
+    weights: Path | None = None
+    max_false_reject: float = 0.01
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    limit_train: int | None = None
+    pixel: bool = True
+    map_resolution: MapResolution = "frame"
+    unlabelled_shift: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("data", "detectors", "backbones"):
+            _refuse_empty_or_twice(name, getattr(self, name))
+        unknown = [name for name in self.detectors if name not in list_scorers()]
+        if unknown:
+            known = ", ".join(list_scorers())
+            raise SettingsError(f"unknown detector {unknown[0]!r}; choose from {known}")
+        if self.seeds < 1:
+            raise SettingsError(f"seeds is {self.seeds}; choose 1 or more")
+        if not 0 < self.max_false_reject < 1:
+            raise SettingsError(
+                f"max_false_reject is {self.max_false_reject}; choose between 0 and 1"
+            )
+        if self.limit_train is not None and self.limit_train < 1:
+            raise SettingsError(f"limit_train is {self.limit_train}; choose 1 or more")
+        if self.map_resolution not in get_args(MapResolution):
+            raise SettingsError(
+                f"map resolution is {self.map_resolution!r}; choose frame or network"
+            )
+        if self.weights is not None and len(self.backbones) > 1:
+            raise SettingsError(
+                "one weights file cannot serve several backbones; put <backbone>.safetensors files "
+                "into the folder ANOMALIB_LITE_WEIGHTS instead"
+            )
+        self._refuse_settings_of_nobody()
+
+    def _refuse_settings_of_nobody(self) -> None:
+        for name in self.settings:
+            owner, dot, own = name.partition(".")
+            if not (own if dot else owner).isidentifier() or (own if dot else owner) == "name":
+                raise SettingsError(f"no detector has a setting {name!r}")
+            if dot and owner not in self.detectors:
+                raise SettingsError(
+                    f"setting {name!r} is for the detector {owner!r}, which is not evaluated here"
+                )
+
+    def spec(self) -> InputSpec:
+        """The input declaration of every run; raises `SettingsError` for impossible sizes."""
+        height, width = self.image_size
+        return InputSpec(height=height, width=width)
+
+    def for_detector(self, name: str) -> dict[str, Any]:
+        """Settings that reach one detector: those for all, then its own."""
+        shared = {key: value for key, value in self.settings.items() if "." not in key}
+        own = {
+            key.partition(".")[2]: value
+            for key, value in self.settings.items()
+            if key.startswith(f"{name}.")
+        }
+        return {**shared, **own}
+
+    def command(self) -> str:
+        """The command line that repeats this evaluation; where it writes is left open."""
+        words = ["anomalib-lite", "evaluate"]
+        for flag, names in (
+            ("--data", self.data),
+            ("--detector", self.detectors),
+            ("--backbone", self.backbones),
+        ):
+            words += [word for name in names for word in (flag, name)]
+        height, width = self.image_size
+        size = str(height) if height == width else f"{height}x{width}"
+        words += ["--seeds", str(self.seeds), "--image-size", size]
+        words += ["--max-false-reject", str(self.max_false_reject)]
+        if self.weights is not None:
+            words += ["--weights", str(self.weights)]
+        for key, value in self.settings.items():
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+        if self.limit_train is not None:
+            words += ["--limit-train", str(self.limit_train)]
+        if not self.pixel:
+            words.append("--no-pixel")
+        if self.map_resolution != "frame":
+            words += ["--map-resolution", self.map_resolution]
+        if self.unlabelled_shift:
+            words.append("--unlabelled-shift")
+        return shlex.join([*words, "--out", "DIR"])
+
+    def protocol(self) -> list[str]:
+        """How the figures were made, one sentence an item."""
+        height, width = self.image_size
+        fit = "Fitted on the good images of the training split only"
+        if self.limit_train is not None:
+            fit += f", at most {self.limit_train} of them, drawn by the seed"
+        if not self.pixel:
+            maps = "Maps were not measured."
+        elif self.map_resolution == "frame":
+            maps = "Maps are enlarged to the original resolution of each frame and measured there."
+        else:
+            maps = "Masks are brought to the resolution of the network's map (a pixel is a defect "
+            maps += "where at least half of it is); figures differ from those at frame resolution."
+        return [
+            f"{fit}; no test image, label or mask takes part in the fit.",
+            "The threshold comes from good training images that the scoring model has not seen, "
+            f"for a false-reject rate of at most {100 * self.max_false_reject:g} %.",
+            f"Frames are resized to {height} x {width} pixels, without a crop.",
+            maps,
+            "Scores and maps are raw: no rescaling, clipping or sigmoid, in float32.",
+            "The last model counts; nothing is chosen on the test set. F1-max is by definition an "
+            "exception, an upper bound and not an operating point.",
+            "Each seed is fitted anew; tables show mean ± standard error over seeds. Categories "
+            "are measured apart and averaged with equal weight.",
+            "MVTec LOCO: logical and structural anomalies are measured apart against the same good "
+            "images, and their mean is shown.",
+            "Anomalous images whose mask is missing or empty count for image figures and are left "
+            "out of pixel figures.",
+        ]
+
+
+def _refuse_empty_or_twice(name: str, values: tuple[str, ...]) -> None:
+    if not values:
+        raise SettingsError(f"{name} is empty; name at least one")
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise SettingsError(f"{twice[0]!r} is given twice in {name}; name it once")
