@@ -56,7 +56,7 @@ def find_backbones(weights: str) -> tuple[list[str], list[str]]:
 
 
 def run_evaluation(options: argparse.Namespace, sets: list[str], backbones: list[str]) -> str:
-    """Run the command from the repository root; returns it as a line. Ends the script on failure."""
+    """Run the command from the repository root and return it; ends the script on failure."""
     words = ["evaluate", *(word for name in sets for word in ("--data", name))]
     words += [word for name in DETECTORS for word in ("--detector", name)]
     words += [word for name in backbones for word in ("--backbone", name)]
@@ -73,7 +73,7 @@ def run_evaluation(options: argparse.Namespace, sets: list[str], backbones: list
 def timing_table(summary: dict[str, Any], timing: dict[str, Any]) -> str:
     """Seconds and memory of each run of seed 0."""
     lines = [
-        "| data | detector | backbone | fit, s | one frame, ms | streamed, ms a frame | peak memory, MB |",
+        "| data | detector | backbone | fit, s | one frame, ms | streamed, ms | peak memory, MB |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for run in summary["runs"]:
@@ -95,16 +95,16 @@ def section(command: str, absent: list[str], folder: Path) -> str:
     parts = [
         category_table(summary["by_category"]),
         "",
-        "Percent; mean ± standard error over seeds where there are several. n = test images behind a",
-        "rate; *promised* is the false-reject rate that the held-out images can vouch for.",
+        "Percent; mean ± standard error over seeds where there are several. n = test images behind",
+        "a rate; *promised* is the false-reject rate that the held-out images can vouch for.",
         "",
         "## Time and memory",
         "",
         timing_table(summary, timing),
         "",
-        "Seed 0. *One frame*: median from a decoded frame to the verdict, torch, batch 1. *Streamed*: "
-        "decoding",
-        "included, batch 16. The machine was shared; expect a factor of two.",
+        "Seed 0. *One frame*: median from a decoded frame to the verdict, torch, batch 1.",
+        "*Streamed*: a frame's share, decoding included, batch 16. The machine was shared, busy:",
+        "these are upper bounds, good for comparing rows only roughly.",
         "",
         "## How these figures were made",
         "",

@@ -5,12 +5,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
 
 SHARED = Path(__file__).parents[2] / "shared"
 SIDE = 64
+
+torch.set_num_threads(1)  # small pictures: more threads only wait for each other
 
 
 def _existing(path):

@@ -116,8 +116,9 @@ class FilterBackbone(Backbone):
     def _octave(self, colours: Tensor) -> Tensor:
         half = self.gabor.shape[-1] // 2
         padded = F.pad(colours[:, :1], (half, half, half, half), mode="replicate")
-        even, odd = F.conv2d(padded, self.gabor).chunk(2, dim=1)
-        energy = _cells((even * even + odd * odd + 1e-6).sqrt())
+        # Energy varies slowly: every second pixel is enough, for a quarter of the work.
+        even, odd = F.conv2d(padded, self.gabor, stride=2).chunk(2, dim=1)
+        energy = _cells((even * even + odd * odd + 1e-6).sqrt(), _CELL // 2)
         mean = _cells(colours)
         contrast = (_cells(colours * colours) - mean * mean).clamp(min=0) + 1e-4
         return torch.cat([mean, contrast.sqrt(), energy], dim=1)
@@ -127,5 +128,5 @@ def _halve(maps: Tensor) -> Tensor:
     return F.avg_pool2d(maps, 2, ceil_mode=True, count_include_pad=False)
 
 
-def _cells(maps: Tensor) -> Tensor:
-    return F.avg_pool2d(maps, _CELL, ceil_mode=True, count_include_pad=False)
+def _cells(maps: Tensor, size: int = _CELL) -> Tensor:
+    return F.avg_pool2d(maps, size, ceil_mode=True, count_include_pad=False)

@@ -41,7 +41,7 @@ def datasets(
 
 
 def _print_kinds(as_json: bool) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from anomalib_lite.data.adapters import list_kinds
 
@@ -50,10 +50,11 @@ def _print_kinds(as_json: bool) -> None:
         facts = [info.to_dict() for info in kinds]
         typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    table = Table("kind", "title", "licence", "what to get, and from where", show_lines=True)
+    where = Column("what to get, and from where", overflow="fold", ratio=1)
+    table = Table("kind", "title", "licence", where, show_lines=True)
     for info in kinds:
-        where = " ".join(part for part in (info.download, info.homepage) if part)
-        table.add_row(info.kind, info.title, info.licence, where)
+        origin = " ".join(part for part in (info.download, info.homepage) if part)
+        table.add_row(info.kind, info.title, info.licence, origin)
     screen = console()
     screen.print(table, soft_wrap=False)
     screen.print("Nothing is downloaded for you. Check a folder: anomalib-lite datasets KIND:PATH")

@@ -16,6 +16,7 @@ from anomalib_lite.cli.evaluate import evaluate
 from anomalib_lite.cli.export import export
 from anomalib_lite.cli.fit import fit
 from anomalib_lite.cli.info import info
+from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
 
 app = typer.Typer(
@@ -25,11 +26,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (fit, export, check, info, score, bench, evaluate, datasets, demo):
+for command in (fit, export, check, info, score, bench, evaluate, report, datasets, demo):
     app.command()(command)
 
 INTERRUPTED = 130
 USER_ERROR = 2
+_TRAINING_PACKAGES = frozenset({"onnx", "safetensors", "scipy", "sklearn", "timm", "torch"})
 
 
 def _show_version(wanted: bool) -> None:
@@ -56,6 +58,12 @@ def run() -> None:
         app()
     except AnomalibLiteError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in _TRAINING_PACKAGES:
+            raise
+        advice = "pip install 'anomalib-lite[train]'"
+        print(f"error: this command needs {error.name}; {advice}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted; files written so far are complete", file=sys.stderr)

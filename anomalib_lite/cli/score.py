@@ -17,6 +17,7 @@ from anomalib_lite.cli.common import console, open_model, progress_bar
 if TYPE_CHECKING:
     from anomalib_lite.edge.scoring import Model
     from anomalib_lite.edge.sources import Source
+    from anomalib_lite.report.production import ProductionReport
 
 UNREADABLE = 3
 
@@ -29,6 +30,12 @@ def score(
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl and heat maps.")],
     heatmaps: Annotated[
         bool, typer.Option("--heatmaps", help="Write a picture with the heat map per frame.")
+    ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report", help="Write report.html: counts, drift, rejected frames; for production."
+        ),
     ] = False,
     batch: Annotated[int, typer.Option(help="Frames in one inference.", min=1, max=256)] = 1,
     max_false_reject: Annotated[
@@ -44,9 +51,9 @@ def score(
 
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine)
     frames = open_source(source, recursive=True, exif=opened.spec.exif)
-    counts = score_to_folder(opened, frames, out, heatmaps=heatmaps, batch=batch)
-    screen = console()
-    screen.print(
+    with _report(production_report(model, opened, source) if report else None, out) as page:
+        counts = score_to_folder(opened, frames, out, heatmaps=heatmaps, batch=batch, report=page)
+    console().print(
         f"[bold]{out / 'results.jsonl'}[/bold]: {counts['scored']} frames, "
         f"{counts['anomalous']} anomalous, {counts['unreadable']} unreadable "
         f"({counts['per_second']:.1f} frames/s)"
@@ -56,9 +63,15 @@ def score(
 
 
 def score_to_folder(
-    model: Model, source: Source, out: Path, *, heatmaps: bool, batch: int
+    model: Model,
+    source: Source,
+    out: Path,
+    *,
+    heatmaps: bool,
+    batch: int,
+    report: ProductionReport | None = None,
 ) -> dict[str, float]:
-    """Write `results.jsonl` (and heat maps) as frames come; returns counts."""
+    """Write `results.jsonl` (and heat maps) as frames come, fill `report`; returns counts."""
     from anomalib_lite.edge.scoring import score_source
     from anomalib_lite.report.heatmaps import write_heatmap
 
@@ -68,6 +81,8 @@ def score_to_folder(
         for item in score_source(model, source, batch=batch):
             results.write(json.dumps(item.to_dict()) + "\n")
             results.flush()
+            if report is not None:
+                report.add(item)
             if item.prediction is None:
                 unreadable += 1
             else:
@@ -83,6 +98,41 @@ def score_to_folder(
         "unreadable": unreadable,
         "per_second": scored / elapsed,
     }
+
+
+def production_report(file: Path, model: Model, source: str) -> ProductionReport:
+    """An empty production report that knows its model."""
+    from anomalib_lite.cli.info import describe
+    from anomalib_lite.edge.files import sha256_file
+    from anomalib_lite.report.production import ProductionReport
+
+    description = describe(file)
+    about, calibration = description["about"], model.calibration
+    return ProductionReport(
+        calibration,
+        model.spec,
+        source=source,
+        model=f"{about['detector']['name']} on {about['backbone']['name']}",
+        provenance={
+            "file": str(file),
+            "file sha256": sha256_file(file),
+            "threshold": calibration.threshold,
+            "map threshold": calibration.map_threshold,
+            "false rejects": calibration.operating.explain(),
+            "calibration": calibration.method,
+            **about,
+        },
+    )
+
+
+@contextmanager
+def _report(report: ProductionReport | None, folder: Path) -> Iterator[ProductionReport | None]:
+    """`report.html`, if wanted, written whatever happens: a camera is stopped by Ctrl-C."""
+    try:
+        yield report
+    finally:
+        if report is not None:
+            report.write(folder / "report.html")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""A seal inside detector and edge files: the file's own sha256, so that no damage goes unnoticed.
+"""A seal inside detector and edge files: the file's own checksum, so that no damage goes unnoticed.
 
-The digest stands in the file's description. It is taken over the file with zeros in the digest's
+The checksum stands in the file's description. It is taken over the file with zeros in its
 place, so one search finds and checks it in either container (`.safetensors`, `.onnx`).
 """
 

@@ -7,13 +7,25 @@ import platform
 import sys
 from pathlib import Path
 
+import torch
+
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 
 
 def hardware() -> dict[str, str | int]:
-    """CPU model, cores this process may use, memory in bytes (of the container, if limited)."""
-    return {"cpu": _cpu_model(), "cores": _cores(), "memory_bytes": _memory(), "device": "cpu"}
+    """CPU model, cores this process may use, torch's threads, memory in bytes, and the device.
+
+    In a container the memory is its limit. Figures can differ in the last digits between
+    numbers of threads.
+    """
+    return {
+        "cpu": _cpu_model(),
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": _memory(),
+        "device": "cpu",
+    }
 
 
 def reset_peak_memory() -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anomalib_lite.data.sample import Sample
 from anomalib_lite.detector import Detector
 from anomalib_lite.edge.errors import AnomalibLiteError
+from anomalib_lite.edge.frames import read_frame
 from anomalib_lite.edge.scoring import score_source
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.evaluation.environment import (
@@ -143,8 +144,6 @@ def _score(
 
 def _latency_ms(detector: Detector, frames: Sequence[TestFrame]) -> float:
     """Median over some decoded frames, one by one: preparation, network, decision, regions."""
-    from anomalib_lite.edge.frames import read_frame
-
     times = []
     for frame in frames[: _TIMED_FRAMES + 1]:
         decoded = read_frame(frame.sample.path, exif=detector.spec.exif)
@@ -202,13 +201,7 @@ def _record(
     category, calibration, fitted = run.category, detector.calibration, detector.data
     promised = calibration.operating.false_reject_rate
     record: dict[str, Any] = {
-        "key": run.key,
-        "data": category.data,
-        "kind": category.kind,
-        "category": category.name,
-        "detector": run.detector,
-        "backbone": run.backbone,
-        "seed": run.seed,
+        **_identity(run),
         **overall.to_dict(),
         "operating": operating_figures(frames, calibration.threshold, promised),
         "localises": detector.localises,
@@ -221,8 +214,7 @@ def _record(
             category.shown(Path(name)): why for name, why in fitted.skipped.items()
         },
         "training_fingerprint": fitted.fingerprint,
-        "curves": overall.curves,
-        "aupimo_per_frame": overall.aupimo_per_frame,
+        **_curves(overall),
         "calibration": calibration.to_dict(),
         "input_spec": detector.spec.to_dict(),
         "root": str(category.root),
@@ -232,11 +224,22 @@ def _record(
     }
     if families:
         record["families"] = {
-            name: {
-                **figures.to_dict(),
-                "curves": figures.curves,
-                "aupimo_per_frame": figures.aupimo_per_frame,
-            }
-            for name, figures in families.items()
+            name: {**figures.to_dict(), **_curves(figures)} for name, figures in families.items()
         }
     return record
+
+
+def _identity(run: PlannedRun) -> dict[str, Any]:
+    return {
+        "key": run.key,
+        "data": run.category.data,
+        "kind": run.category.kind,
+        "category": run.category.name,
+        "detector": run.detector,
+        "backbone": run.backbone,
+        "seed": run.seed,
+    }
+
+
+def _curves(figures: Figures) -> dict[str, Any]:
+    return {"curves": figures.curves, "aupimo_per_frame": figures.aupimo_per_frame}

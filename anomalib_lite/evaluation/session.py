@@ -36,7 +36,7 @@ def evaluate(
     """Fit and measure every combination of category, detector, backbone and seed.
 
     Killed at any moment and called again with `resume`, it gives the same files, byte for byte,
-    on the same machine; only `timing.json` differs.
+    on the same machine with the same number of threads; only `timing.json` differs.
 
     Args:
         settings: what to measure.

@@ -131,7 +131,10 @@ def provenance_text(provenance: dict[str, Any]) -> str:
     lines.append(f"- Versions: {versions}.")
     for machine in provenance["hardware"]:
         memory = machine["memory_bytes"] / 2**30
-        lines.append(f"- Machine: {machine['cpu']}, {machine['cores']} cores, {memory:.1f} GiB.")
+        lines.append(
+            f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, "
+            f"{memory:.1f} GiB, {machine['device']}."
+        )
     lines += ["", "```", provenance["command"], "```"]
     return "\n".join(lines)
 

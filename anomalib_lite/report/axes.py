@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STEPS = (1, 2, 5, 10)
 
 
@@ -59,7 +60,7 @@ class Axis:
     def ticks(self, wanted: int = 5) -> list[tuple[float, str]]:
         """Round values on the axis with their labels, about `wanted` of them."""
         values = self._log_ticks(wanted) if self.log else linear_ticks(self.low, self.high, wanted)
-        return [(value, f"{value:.6g}") for value in values]
+        return [(value, _label(value, power=self.log)) for value in values]
 
     def _log_ticks(self, wanted: int) -> list[float]:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
@@ -74,6 +75,14 @@ class Axis:
             if len(inside) >= min(3, wanted):
                 return inside
         return linear_ticks(self.low, self.high, wanted)
+
+
+def _label(value: float, *, power: bool) -> str:
+    """A tick in words: `0.2`, `1500`; far from 1 on a logarithmic axis `10⁻⁶`."""
+    exponent = round(math.log10(value)) if power else 0
+    if power and abs(exponent) > 3 and math.isclose(value, 10.0**exponent):
+        return f"10{str(exponent).translate(_SUPERSCRIPT)}"
+    return f"{value:.6g}".replace("-", "−")
 
 
 def linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:

@@ -50,9 +50,16 @@ def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-def section(heading: str, *children: Child, anchor: str | None = None) -> Markup:
+def section(
+    heading: str, *children: Child, anchor: str | None = None, class_: str | None = None
+) -> Markup:
     """A chapter with its heading."""
-    return tag("section", tag("h2", heading, id=anchor), children)
+    return tag("section", tag("h2", heading, id=anchor), children, class_=class_)
+
+
+def together(children: Iterable[Child]) -> Markup:
+    """What should stay on one printed page."""
+    return tag("div", children, class_="intro")
 
 
 def card(what: str, big: str, *more: Child) -> Markup:
@@ -78,33 +85,49 @@ def hint(headline: str, text: str, kind: str = "") -> Markup:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: what is shown and, for sorting, its value; NaN sorts last."""
+    """A table cell: what is shown and, for sorting, its value; NaN sorts last.
+
+    Attributes:
+        shown: content.
+        value: sorts the column; None sorts by the words.
+        left: whether a number stands on the left all the same.
+    """
 
     shown: Child
     value: float | None = None
+    left: bool = False
 
     def markup(self) -> Markup:
         """The cell; numbers stand on the right."""
         if self.value is None:
             return tag("td", self.shown, class_="name")
         key = "" if math.isnan(self.value) else f"{self.value:.6g}"
-        return tag("td", self.shown, class_="num", data_value=key)
+        return tag("td", self.shown, class_=None if self.left else "num", data_value=key)
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[Cell]], *, numbers_from: int = 1) -> Markup:
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    numbers_from: int = 1,
+    class_: str = "",
+) -> Markup:
     """A table that a click on a heading sorts, where scripts run.
 
     Args:
         heads: headings; from column `numbers_from` on they stand over numbers.
         rows: cells of each row.
         numbers_from: first column of numbers.
+        class_: further CSS class.
     """
     headings = [
         tag("th", head, scope="col", class_="num" if column >= numbers_from else None)
         for column, head in enumerate(heads)
     ]
     body = tag("tbody", (tag("tr", (cell.markup() for cell in row)) for row in rows))
-    written = tag("table", tag("thead", tag("tr", headings)), body, class_="sortable")
+    written = tag(
+        "table", tag("thead", tag("tr", headings)), body, class_=f"sortable {class_}".strip()
+    )
     return tag("div", written, class_="scroll")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from anomalib_lite.metrics import MetricError, precision_recall_curve, roc_curve
 from anomalib_lite.report.axes import Axis
 from anomalib_lite.report.components import (
@@ -11,12 +13,13 @@ from anomalib_lite.report.components import (
     colour_key,
     facts,
     table,
+    together,
     unreadable_list,
 )
 from anomalib_lite.report.data import Run
-from anomalib_lite.report.examples import false_rejects, misses
+from anomalib_lite.report.examples import relative, worst_frames
 from anomalib_lite.report.html import Markup, join, tag
-from anomalib_lite.report.plots import CurvePlot, ScoreRow, score_rows
+from anomalib_lite.report.plots import DEFECT_BARS, GOOD_BARS, CurvePlot, ScoreRow, score_rows
 from anomalib_lite.report.summary import METRIC_HEADS, headline, kept_promise
 from anomalib_lite.report.words import counted, figure_text, interval, percent, with_unit
 
@@ -39,8 +42,7 @@ def run_detail(run: Run, pictures: tuple[int, int], *, show_headline: bool) -> M
             _recall_table(run),
             _curves(run),
             _remarks(run),
-            false_rejects(run, pictures[0]),
-            misses(run, pictures[1]),
+            worst_frames(run, pictures),
             _unreadable(run),
             _timing(run),
             _shifts(run),
@@ -51,13 +53,15 @@ def run_detail(run: Run, pictures: tuple[int, int], *, show_headline: bool) -> M
 
 def _histograms(run: Run) -> Markup:
     good = counted(run.rejected_good, len(run.good))
-    rows = [ScoreRow("good", run.scores(run.good), True, f"{good} rejected")] if run.good else []
+    rows = (
+        [ScoreRow("good", run.scores(run.good), *GOOD_BARS, f"{good} rejected")] if run.good else []
+    )
     for name, rate in run.recall.items():
         parts = tuple(part for part in run.anomalous if part.defect == name)
         words = f"{counted(rate.num_hits, rate.num_samples)} found"
-        rows.append(ScoreRow(name, run.scores(parts), False, words))
+        rows.append(ScoreRow(name, run.scores(parts), *DEFECT_BARS, words))
     spoken = "; ".join(f"{row.name}: {row.note}" for row in rows)
-    return join(
+    return together(
         [
             tag("h3", "Scores of good parts and of each defect"),
             colour_key(
@@ -76,20 +80,24 @@ def _histograms(run: Run) -> Markup:
 def _recall_table(run: Run) -> Markup | None:
     if not run.recall:
         return tag("p", "No part with a defect was tested: recall is not defined.", class_="empty")
-    rows = [
-        [
-            Cell(name),
-            Cell([_bar(rate.value), counted(rate.num_hits, rate.num_samples)], rate.value),
-            Cell(interval(rate.num_hits, rate.num_samples), rate.value),
-        ]
-        for name, rate in run.recall.items()
+    rows = [_recall_row(run, name) for name in run.recall]
+    heads = ["defect", "found", "share found", "lowest score", "median score"]
+    return join([tag("h3", "Which defects are found"), table(heads, rows, numbers_from=9)])
+
+
+def _recall_row(run: Run, name: str) -> list[Cell]:
+    rate = run.recall[name]
+    scores = run.scores(tuple(part for part in run.anomalous if part.defect == name))
+    low, middle = float(scores.min()), float(np.median(scores))
+    found = counted(rate.num_hits, rate.num_samples)
+    limit = run.operating.threshold
+    return [
+        Cell(name),
+        Cell([_bar(rate.value), found], rate.value, left=True),
+        Cell(interval(rate.num_hits, rate.num_samples), rate.value, left=True),
+        Cell(relative(low, limit), low, left=True),
+        Cell(relative(middle, limit), middle, left=True),
     ]
-    return join(
-        [
-            tag("h3", "Which defects are found"),
-            table(["defect", "found", "share"], rows),
-        ]
-    )
 
 
 def _bar(share: float) -> Markup:
@@ -104,7 +112,7 @@ def _curves(run: Run) -> Markup | None:
     if not plots:
         return None
     figures = [tag("figure", tag("figcaption", plot.title), plot.svg()) for plot in plots]
-    return join(
+    return together(
         [
             tag("h3", "Curves"),
             tag("div", figures, class_="curves"),
@@ -179,7 +187,7 @@ def _pixel_curves(run: Run) -> list[CurvePlot]:
 
 
 def _remarks(run: Run) -> Markup | None:
-    absent = [(name, why) for name, why in run.reasons.items() if name in METRIC_HEADS]
+    absent = [(name, why) for name, why in run.reasons.items() if _concerns(run, name)]
     noted = [(name, why) for name, why in run.remarks.items() if name in METRIC_HEADS]
     grouped: dict[str, list[str]] = {}
     for name, why in absent:
@@ -190,6 +198,11 @@ def _remarks(run: Run) -> Markup | None:
         return None
     items = [tag("li", f"{', '.join(names)}: {why}") for why, names in grouped.items()]
     return tag("ul", items, class_="note")
+
+
+def _concerns(run: Run, name: str) -> bool:
+    """AU-sPRO is defined for one data set only; nobody misses it elsewhere."""
+    return name in METRIC_HEADS and (name != "au_spro" or run.data.startswith("loco:"))
 
 
 def _unreadable(run: Run) -> Markup | None:
@@ -212,7 +225,7 @@ def _shifts(run: Run) -> Markup | None:
         [
             Cell(shift.change),
             Cell(
-                "–" if shift.spreads is None else f"{shift.spreads:+.2f}",
+                "–" if shift.spreads is None else f"{shift.spreads:+.2f}".replace("-", "−"),
                 math.nan if shift.spreads is None else shift.spreads,
             ),
             Cell(
@@ -229,7 +242,7 @@ def _shifts(run: Run) -> Markup | None:
         "Good images scored again after a change of lamp, optics or pose. A good model hardly "
         "moves; the middle column counts in spreads of the good images' scores."
     )
-    return join(
+    return together(
         [
             tag("h3", "If the lamp or the camera changes"),
             tag("p", words, class_="note"),

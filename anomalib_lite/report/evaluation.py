@@ -74,7 +74,7 @@ def _page(data: ReportData, detailed: Sequence[Run], pictures: Sequence[tuple[in
         heading = run.title if several else f"In detail: {run.title}"
         seed = tag("p", f"Seed {run.seed}.", class_="note")
         detail = run_detail(run, counts, show_headline=several)
-        body.append(section(heading, seed, detail, anchor=f"run-{number}"))
+        body.append(section(heading, seed, detail, anchor=f"run-{number}", class_="run"))
     left = len(data.groups()) - len(detailed)
     if left:
         words = f"{left} more rows of the table are not shown in detail."

@@ -22,30 +22,44 @@ def picture_sizes(run: Run) -> tuple[list[int], list[int]]:
     return rejects, missed
 
 
-def false_rejects(run: Run, pictures: int) -> Markup | None:
-    """Good parts that were rejected, or that came nearest; the first `pictures` are shown."""
-    if not run.good:
-        return None
-    words = f"{counted(run.rejected_good, len(run.good))} good parts were rejected"
-    if run.rejected_good:
-        words += "; the highest scores first."
-    else:
-        words = "No good part was rejected. The highest scores:"
-    return _examples("Worst false rejects", words, _shown_rejects(run), run, pictures)
+def worst_frames(run: Run, pictures: tuple[int, int]) -> Markup:
+    """Good parts that were rejected and defects that passed, or the nearest to it.
 
-
-def misses(run: Run, pictures: int) -> Markup | None:
-    """Defective parts that passed, or that came nearest; the first `pictures` are shown."""
-    if not run.anomalous:
-        return None
-    missed = len(run.anomalous) - run.found
-    words = f"{counted(missed, len(run.anomalous))} defective parts passed"
-    words = (
-        f"{words}; the lowest scores first."
-        if missed
-        else ("No defective part passed. The lowest scores:")
+    Args:
+        run: the run.
+        pictures: how many of each may be shown; the others are named.
+    """
+    rejects, missed = _shown_rejects(run), _shown_misses(run)
+    shown = [*rejects[: pictures[0]], *missed[: pictures[1]]]
+    note = "The blue outline is the labelled defect."
+    outlined = any(example.outlined for example in shown)
+    painted = any(example.picture and example.picture.heat for example in shown)
+    return join(
+        [
+            tag("h3", "Worst false rejects"),
+            colour_legend(note if outlined else None) if painted else None,
+            _examples(_reject_words(run), rejects, run, pictures[0]),
+            tag("h3", "Worst misses"),
+            _examples(_miss_words(run), missed, run, pictures[1]),
+        ]
     )
-    return _examples("Worst misses", words, _shown_misses(run), run, pictures)
+
+
+def _reject_words(run: Run) -> str:
+    if not run.good:
+        return "No good part was tested."
+    if not run.rejected_good:
+        return "No good part was rejected. The highest scores:"
+    return f"Rejected: {counted(run.rejected_good, len(run.good))} good parts, highest score first."
+
+
+def _miss_words(run: Run) -> str:
+    missed = len(run.anomalous) - run.found
+    if not run.anomalous:
+        return "No part with a defect was tested."
+    if not missed:
+        return "No defective part passed. The lowest scores:"
+    return f"Passed: {counted(missed, len(run.anomalous))} defective parts, lowest score first."
 
 
 def _shown_rejects(run: Run) -> list[Example]:
@@ -60,23 +74,14 @@ def _shown_misses(run: Run) -> list[Example]:
     return missed or list(run.misses[: 0 if some else _NEAREST])
 
 
-def _examples(
-    heading: str, words: str, examples: Sequence[Example], run: Run, pictures: int
-) -> Markup:
-    painted = any(example.picture and example.picture.heat for example in examples[:pictures])
-    outlined = any(example.outlined for example in examples[:pictures])
-    note = "The blue outline is the labelled defect." if outlined else None
-    shown = [_example(example, run) for example in examples[:pictures]]
-    left_out = [example.part.frame for example in examples[pictures:]]
+def _examples(words: str, examples: Sequence[Example], run: Run, pictures: int) -> Markup:
+    figures = [_example(example, run) for example in examples[:pictures]]
+    named = ", ".join(shorten(example.part.frame) for example in examples[pictures:])
     return join(
         [
-            tag("h3", heading),
             tag("p", words),
-            colour_legend(note) if painted else None,
-            gallery(shown) if shown else None,
-            tag("p", "Without picture: ", ", ".join(shorten(n) for n in left_out), class_="note")
-            if left_out
-            else None,
+            gallery(figures) if figures else None,
+            tag("p", f"Without picture: {named}", class_="note") if named else None,
         ]
     )
 
@@ -86,23 +91,23 @@ def _example(example: Example, run: Run) -> Markup:
     name = shorten(part.frame)
     place = relative(part.score, run.operating.threshold)
     caption: list[Child] = [
-        verdict(part.is_anomalous),
+        verdict(part.is_anomalous, wrong=part.is_anomalous != bool(part.label)),
         f" · {part.defect} · score {part.score:.4g} ({place})",
     ]
     if part.p_value is not None:
-        caption.append(f" · p = {part.p_value:.3g}")
+        caption.append(f" · p\u00a0=\u00a0{part.p_value:.3g}")
     caption += [tag("br"), tag("span", name, class_="file")]
     return figure(example.picture, name, caption)
 
 
-def verdict(is_anomalous: bool) -> Markup:
-    """`rejected` or `accepted`, coloured."""
-    words, side = ("rejected", "out") if is_anomalous else ("accepted", "in")
-    return tag("span", words, class_=f"verdict {side}")
+def verdict(is_anomalous: bool, *, wrong: bool) -> Markup:
+    """`rejected` or `accepted`; red where that is the wrong decision, or may be."""
+    words = "rejected" if is_anomalous else "accepted"
+    return tag("span", words, class_=f"verdict {'bad' if wrong else 'fine'}")
 
 
 def relative(score: float, threshold: float) -> str:
     """A score seen from the threshold."""
     if threshold <= 0 or not math.isfinite(score / threshold):
-        return f"threshold {threshold:.4g}"
-    return f"{score / threshold:.2f} × threshold"
+        return f"{score - threshold:+.4g} from the threshold"
+    return f"{score / threshold:.2f} ×\u00a0threshold"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +48,17 @@ def load_evaluation(folder: str | Path) -> ReportData:
     listed = [str(run.get("key")) for run in summary.get("runs", [])]
     order = [key for key in listed if key in records]
     order += [key for key in records if key not in order]
-    names = _data_names(records)
     runs = []
     for key in order:
         try:
-            runs.append(_run(home, key, names[key], records[key], timing.get(key, {})))
-        except (KeyError, TypeError, ValueError) as error:
+            name = _data_name(records[key])
+            runs.append(_run(home, key, name, records[key], timing.get(key, {})))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(home / "runs" / f"{key}.json", error) from error
     provenance = dict(summary.get("provenance", {}))
     return ReportData(
         title="Evaluation report",
-        runs=tuple(runs),
+        runs=tuple(_told_apart(runs, records)),
         protocol=tuple(provenance.get("protocol", ())),
         provenance={
             name: _joined(value) for name, value in provenance.items() if name not in _SUMMARY_ONLY
@@ -169,16 +170,21 @@ def _run_provenance(record: Mapping[str, Any], calibration: Calibration) -> dict
     }
 
 
-def _data_names(records: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """`kind:category` for each run; the whole specification where two sets would look alike."""
-    short = {key: f"{record['kind']}:{record['category']}" for key, record in records.items()}
+def _data_name(record: Mapping[str, Any]) -> str:
+    return f"{record['kind']}:{record['category']}"
+
+
+def _told_apart(runs: Sequence[Run], records: Mapping[str, Mapping[str, Any]]) -> list[Run]:
+    """Equal names of data sets in two places get their folder added."""
     places: dict[str, set[str]] = {}
-    for key, record in records.items():
-        places.setdefault(short[key], set()).add(str(record.get("root")))
-    return {
-        key: name if len(places[name]) == 1 else f"{name} in {records[key].get('root')}"
-        for key, name in short.items()
-    }
+    for run in runs:
+        places.setdefault(run.data, set()).add(str(records[run.key].get("root")))
+    return [
+        run
+        if len(places[run.data]) == 1
+        else replace(run, data=f"{run.data} in {records[run.key].get('root')}")
+        for run in runs
+    ]
 
 
 def _joined(value: Any) -> Any:
@@ -192,7 +198,10 @@ def _read_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     if optional and not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no object")
+        return content
     except (OSError, ValueError, TypeError) as error:
         raise _damaged(path, error) from error
 

@@ -21,6 +21,7 @@ SIDE_PX = 320
 
 _MOST_BYTES = 40_000
 _QUALITIES = (85, 70, 50, 30, 15)
+_OUTLINE_GAP_PX = 11
 _OUTLINE_RGB, _OUTLINE_EDGE_RGB = (0, 200, 255), (0, 40, 60)
 
 
@@ -95,11 +96,12 @@ def _outlined(picture: NDArray[np.uint8], mask: NDArray[Any]) -> NDArray[np.uint
     height, width = picture.shape[:2]
     flat = (mask if mask.ndim == 2 else mask.max(axis=2)) > 0
     small = cv2.resize(flat.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    outlines, _ = cv2.findContours(
-        (small > 0.25).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    # Around the defect and not on it: a thin scratch must stay visible.
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_OUTLINE_GAP_PX, _OUTLINE_GAP_PX))
+    around = cv2.dilate((small > 0.1).astype(np.uint8), reach)
+    outlines, _ = cv2.findContours(around, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     drawn = picture.copy()
-    for colour, thick in ((_OUTLINE_EDGE_RGB, 3), (_OUTLINE_RGB, 1)):
+    for colour, thick in ((_OUTLINE_EDGE_RGB, 2), (_OUTLINE_RGB, 1)):
         cv2.drawContours(drawn, outlines, -1, colour, thick)
     return drawn
 

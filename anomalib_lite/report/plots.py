@@ -19,6 +19,14 @@ _MOST_ROWS = 24
 _MOST_COLUMNS = 400
 
 
+GOOD_BARS, DEFECT_BARS, UNLABELLED_BARS = (
+    ("good", "wrong"),
+    ("wrong", "defect"),
+    ("good", "rejected"),
+)
+"""CSS classes of bars up to the threshold and above it."""
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreRow:
     """One row of histograms.
@@ -26,21 +34,23 @@ class ScoreRow:
     Attributes:
         name: what the parts are.
         scores: their scores `(n,)`, finite.
-        good: whether the parts should pass; decides which side of the threshold is wrong.
+        accepted: CSS class of bars up to the threshold.
+        rejected: CSS class of bars above it.
         note: counts in words, written behind the row.
     """
 
     name: str
     scores: NDArray[np.float64]
-    good: bool
+    accepted: str
+    rejected: str
     note: str
 
 
 def score_rows(rows: Sequence[ScoreRow], threshold: float, alt: str) -> Markup:
     """Histograms one below the other on one score axis, with the threshold through all of them.
 
-    Bars on the wrong side of the threshold have their own colour. Each row has its own height
-    scale, because ten parts with a defect would vanish beside a thousand good ones.
+    Each row has its own height scale, because ten parts with a defect would vanish beside a
+    thousand good ones.
     """
     shown = rows[:_MOST_ROWS]
     values = np.concatenate([row.scores for row in shown] or [np.zeros(0)])
@@ -63,12 +73,10 @@ def _draw_row(
     counts = _count(row.scores, edges)
     share = counts / max(1, int(counts.max(initial=0)))
     rejected = edges[1:] > threshold
-    right, wrong = (~rejected, rejected) if row.good else (rejected, ~rejected)
     ends = edges.tolist()
-    kind = "good" if row.good else "defect"
     canvas.path([(canvas.margin.left, base), (canvas.right, base)], "base")
-    canvas.bars(ends, np.where(right, share, 0).tolist(), kind, base=base, room=_ROW_PX)
-    canvas.bars(ends, np.where(wrong, share, 0).tolist(), "wrong", base=base, room=_ROW_PX)
+    for class_, side in ((row.accepted, ~rejected), (row.rejected, rejected)):
+        canvas.bars(ends, np.where(side, share, 0).tolist(), class_, base=base, room=_ROW_PX)
     canvas.text(canvas.margin.left - 10, base - 4, shorten(row.name, 22), "row-name", "end")
     canvas.text(canvas.right + 10, base - 4, row.note, "row-note")
 
@@ -128,7 +136,7 @@ def scores_in_order(scores: NDArray[np.float64], threshold: float, alt: str) -> 
     if scores.size > _MOST_COLUMNS:
         canvas.line([float(start) for start in starts[:-1]], middle, "curve")
     for start, value in zip(starts, highest, strict=False):
-        canvas.dot(float(start), value, "wrong" if value > threshold else "good", 2.0)
+        canvas.dot(float(start), value, "rejected" if value > threshold else "good", 2.0)
     level = canvas.at_y(threshold)
     canvas.path([(canvas.margin.left, level), (canvas.right, level)], "threshold")
     canvas.text(canvas.right + 6, level + 4, "threshold", "threshold-label")

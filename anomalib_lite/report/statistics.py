@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Z95 = 1.959963984540054
-_FEWEST_FRAMES, _FEWEST_SAMPLES = 20, 10
-_SURELY = 0.001
+_FEWEST_FRAMES, _FEWEST_ACCEPTED, _FEWEST_SAMPLES = 20, 8, 10
+_SURELY = 0.01
+_MOST_REJECTED = 0.5
 _NOTABLE_GAP = 0.1
 """A gap that many frames prove but that changes no decision is not worth a warning."""
 
@@ -62,7 +63,8 @@ class Drift:
     """Whether frames that pass score like the good images of the calibration.
 
     Attributes:
-        verdict: `few` frames or images to tell, `none` seen, scores `higher` or `lower`.
+        verdict: `few` frames or images to tell, `none` seen, scores `higher` or `lower`, or a
+            `flood` of rejects that leaves no picture of what is good.
         frames: accepted frames compared.
         samples: calibration images compared (those that would be accepted).
         gap: largest distance of the two cumulative distributions (Kolmogorov-Smirnov), 0 to 1.
@@ -70,7 +72,7 @@ class Drift:
         median_p: median p-value of the frames.
     """
 
-    verdict: Literal["few", "none", "higher", "lower"]
+    verdict: Literal["few", "none", "higher", "lower", "flood"]
     frames: int
     samples: int
     gap: float
@@ -89,6 +91,8 @@ def score_drift(
     frames = np.sort(scores[scores <= threshold])
     known = np.sort(calibration[calibration <= threshold])
     m, n = frames.size, known.size
+    if scores.size >= _FEWEST_FRAMES and m < (1 - _MOST_REJECTED) * scores.size:
+        return Drift("flood", m, n, 0.0, 1.0, math.nan)
     if m == 0 or n == 0:
         return Drift("few", m, n, 0.0, 1.0, math.nan)
     everything = np.concatenate((frames, known))
@@ -98,7 +102,8 @@ def score_drift(
     chance = _kolmogorov(gap, m * n / (m + n))
     p_values = (1 + n - np.searchsorted(known, frames, side="left")) / (n + 1)
     median_p = float(np.median(p_values))
-    if m < _FEWEST_FRAMES or n < _FEWEST_SAMPLES:
+    few = scores.size < _FEWEST_FRAMES or m < _FEWEST_ACCEPTED or n < _FEWEST_SAMPLES
+    if few:
         return Drift("few", m, n, gap, chance, median_p)
     if chance > _SURELY or gap < _NOTABLE_GAP:
         return Drift("none", m, n, gap, chance, median_p)

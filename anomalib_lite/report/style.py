@@ -38,9 +38,15 @@ table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:ta
 th,td{padding:6px 10px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{font-weight:600;font-size:13px;color:var(--soft);vertical-align:bottom;
 border-bottom:2px solid var(--line)}
-th.num,td.num{text-align:right;white-space:nowrap}
+th.num,td.num{text-align:right}
+td.num{white-space:nowrap}
+table.results td.num{white-space:normal}
+table.results th,table.results td{padding:6px 7px;font-size:13px}
+table.results .sem{display:block;white-space:nowrap}
+table.results td.name{min-width:104px}
 tbody th{font-weight:400}
-td.name,th.name{overflow-wrap:anywhere}
+td.name{overflow-wrap:break-word}
+table.fixed{table-layout:fixed}
 table.plain{table-layout:fixed}
 table.plain tbody th{width:230px;color:var(--soft)}
 table.plain td{overflow-wrap:anywhere}
@@ -61,6 +67,7 @@ svg .threshold-label{font-weight:600}
 svg path.good,svg rect.good,svg circle.good{fill:#5b8db8}
 svg path.defect,svg rect.defect{fill:#2a9187}
 svg path.wrong,svg rect.wrong,svg circle.wrong{fill:#c62828}
+svg path.rejected,svg rect.rejected,svg circle.rejected{fill:#c2570c}
 svg .track{fill:#e7ebef}
 svg .curve{stroke:var(--blue);stroke-width:2;fill:none;stroke-linejoin:round}
 svg .chance{stroke:#9aa6b2;stroke-dasharray:3 3;fill:none}
@@ -70,19 +77,22 @@ svg .operating{fill:#fff;stroke:#c62828;stroke-width:2}
 .curves{display:grid;grid-template-columns:repeat(4,1fr);gap:8px;margin:8px 0}
 .curves figure,.gallery figure{margin:0}
 .curves figcaption{font-size:13px;font-weight:600}
+.beside{display:grid;grid-template-columns:430px 1fr;gap:32px;align-items:start}
 .gallery{display:grid;grid-template-columns:repeat(3,1fr);gap:20px 18px;margin:12px 0 8px}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:3px}
 .pair img{width:100%;height:auto;display:block;background:var(--fill)}
 .pair.one{grid-template-columns:1fr}
+.pair.one img{max-width:calc(50% - 1.5px)}
 .gallery figcaption{font-size:12.5px;line-height:1.4;padding-top:6px;overflow-wrap:anywhere}
 .gallery .verdict{font-weight:600}
-.gallery .verdict.out{color:var(--red)}
-.gallery .verdict.in{color:var(--teal)}
+.gallery .verdict.bad{color:var(--red)}
+.gallery .verdict.fine{color:var(--teal)}
 .gallery .file{color:var(--soft)}
 .missing{display:flex;align-items:center;justify-content:center;min-height:110px;padding:8px;
 background:var(--fill);color:var(--soft);font-size:12.5px;text-align:center}
 footer{color:var(--soft);font-size:12.5px;margin-top:48px!important;padding-bottom:48px!important}
-@media(max-width:900px){.curves{grid-template-columns:repeat(2,1fr)}
+@media(max-width:900px){.beside{grid-template-columns:1fr}
+.curves{grid-template-columns:repeat(2,1fr)}
 .gallery{grid-template-columns:repeat(2,1fr)}body>*{padding:0 16px}}
 @media print{@page{size:A4;margin:13mm 12mm}
 body{font-size:10pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
@@ -90,7 +100,10 @@ body>*{max-width:none;padding:0}header.top{padding-top:0}
 nav{display:none}a{color:inherit;text-decoration:none}
 h1{font-size:18pt}h2{font-size:13pt;margin-top:18pt;padding-top:8pt}h3{font-size:11pt}
 h2,h3{break-after:avoid}
-.card,.hint,figure,tr,.gallery figure,svg{break-inside:avoid}
+.beside{grid-template-columns:3fr 4fr;gap:12pt}
+.curves{grid-template-columns:repeat(4,1fr)}.gallery{grid-template-columns:repeat(3,1fr)}
+section.run{break-before:page}h2+.note,.legend,.key{break-after:avoid}
+.beside,.card,.hint,figure,tr,.gallery figure,svg{break-inside:avoid}
 .intro{break-inside:avoid}
 thead{display:table-header-group}
 table{font-size:8pt}th,td{padding:3pt 5pt}thead th{font-size:7.5pt}

@@ -15,13 +15,13 @@ from anomalib_lite.report.words import counted, figure_text, interval, percent, 
 METRIC_HEADS = {
     "image_auroc": "AUROC",
     "image_average_precision": "AP",
-    "image_f1_max": "F1-max",
+    "image_f1_max": "F1‑max",
     "pixel_auroc": "pixel AUROC",
     "pixel_average_precision": "pixel AP",
-    "pixel_f1_max": "pixel F1-max",
+    "pixel_f1_max": "pixel F1‑max",
     "aupro": "AUPRO",
     "aupimo": "AUPIMO",
-    "au_spro": "AU-sPRO",
+    "au_spro": "AU‑sPRO",
 }
 """Columns of the results table; one without any value is left out."""
 
@@ -143,7 +143,7 @@ def results(data: ReportData) -> Markup:
             "scores without a threshold; a dash means that the figure is not defined here.",
             class_="note",
         ),
-        table(heads, rows, numbers_from=2),
+        table(heads, rows, numbers_from=2, class_="results"),
         anchor="results",
     )
 
@@ -175,5 +175,5 @@ def _mean(values: Sequence[float | None]) -> Cell:
     mean, error = mean_and_sem(known)
     shown: list[Child] = [figure_text(mean)]
     if not math.isnan(error):
-        shown.append(tag("span", f" ± {error:.4f}", class_="sem"))
+        shown.append(tag("span", f" ±\u00a0{error:.3f}", class_="sem"))
     return Cell(shown, mean)

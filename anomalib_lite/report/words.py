@@ -6,13 +6,16 @@ import math
 
 from anomalib_lite.report.statistics import wilson_interval
 
+_UNITS = {"ms": ("ms", 1.0), "seconds": ("s", 1.0), "bytes": ("MB", 1e-6)}
+_PERCENT = "\u00a0%"  # a space that does not break
+
 
 def percent(rate: float) -> str:
     """A share: `1.7 %`, `0 %`, `100 %`; never rounded to 0 or 100 when it is not."""
     if rate in (0.0, 1.0):
-        return f"{100 * rate:.0f} %"
+        return f"{100 * rate:.0f}{_PERCENT}"
     shown = f"{100 * rate:.1f}" if rate >= 0.001 else f"{100 * rate:.2g}"
-    return "> 99.9 %" if shown == "100.0" else f"{shown.removesuffix('.0')} %"
+    return f"> 99.9{_PERCENT}" if shown == "100.0" else f"{shown.removesuffix('.0')}{_PERCENT}"
 
 
 def counted(hits: int, total: int) -> str:
@@ -36,23 +39,21 @@ def promise(rate: float) -> str:
     return f"of {base} good parts at most {rate * base:.2g} rejected on average"
 
 
-def figure_text(value: float | None, digits: int = 4) -> str:
-    """A metric, or a dash where it is not defined."""
+def figure_text(value: float | None, digits: int = 3) -> str:
+    """A metric, or a dash where it is not defined; only what is 1 is written 1.000."""
     if value is None or math.isnan(value):
         return "–"
-    return f"{value:.{digits}f}"
+    shown = f"{value:.{digits}f}"
+    rounded_up = value < 1 and float(shown) == 1
+    return f"> {1 - 10.0**-digits:.{digits}f}" if rounded_up else shown
 
 
 def with_unit(name: str, value: float | None) -> tuple[str, str]:
-    """A figure whose name ends in its unit: `("fit_s", 2.5)` -> `("fit", "2.50 s")`."""
-    for suffix, unit, scale in (
-        ("_ms", "ms", 1.0),
-        ("_seconds", "s", 1.0),
-        ("_s", "s", 1.0),
-        ("_bytes", "MB", 1e-6),
-        ("_per_second", "per second", 1.0),
-    ):
-        if name.endswith(suffix):
-            words = name.removesuffix(suffix).replace("_", " ")
-            return words, "–" if value is None else f"{value * scale:.3g} {unit}"
-    return name.replace("_", " "), "–" if value is None else f"{value:.4g}"
+    """A figure whose name holds its unit: `("fit_seconds", 2.5)` -> `("fit", "2.5 s")`."""
+    words = name.split("_")
+    unit = next((word for word in words if word in _UNITS), None)
+    shown = " ".join(word for word in words if word != unit)
+    if value is None:
+        return shown, "–"
+    symbol, scale = _UNITS[unit] if unit else ("", 1.0)
+    return shown, f"{value * scale:.3g} {symbol}".strip()

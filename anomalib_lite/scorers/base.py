@@ -133,7 +133,8 @@ class Scorer(nn.Module, ABC):
             *parents, last = name.split(".")
             owner = self.get_submodule(".".join(parents))
             if last.endswith("_"):
-                owner.register_buffer(last, tensor)
+                # A copy: a mapped file may lie at odd addresses, where products round otherwise.
+                owner.register_buffer(last, tensor.clone())
         self.load_state_dict(tensors, strict=True)
 
 

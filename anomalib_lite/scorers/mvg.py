@@ -22,6 +22,8 @@ from anomalib_lite.scorers.base import (
 )
 from anomalib_lite.scorers.gaussian import Components, select_components, whitening
 
+_FEWEST_ROWS = 3  # of 2 images Ledoit-Wolf estimates no shrinkage: their covariance is singular
+
 
 @register_scorer
 class MVG(Scorer):
@@ -166,8 +168,11 @@ class MVG(Scorer):
         return torch.cat(rows), np.concatenate(indices)
 
     def _learn(self, rows: Tensor) -> None:
-        if len(rows) < 2:
-            raise FitError(f"mvg needs at least 2 good images, got {len(rows)}")
+        if len(rows) < _FEWEST_ROWS:
+            raise FitError(
+                f"mvg learns from at least {_FEWEST_ROWS} good images, got {len(rows)}; out-of-fold "
+                f"calibration takes one more: give at least {_FEWEST_ROWS + 1}"
+            )
         self.register_buffer("rows_", rows)
         for index, part in enumerate(rows.double().split(self._channels, dim=1)):
             basis = select_components(
@@ -178,4 +183,4 @@ class MVG(Scorer):
             )
             mean, matrix, _ = whitening(part, basis)
             self.register_buffer(f"mean{index}_", mean.float())
-            self.register_buffer(f"whitening{index}_", matrix.float())
+            self.register_buffer(f"whitening{index}_", matrix.float().contiguous())

@@ -37,7 +37,7 @@ from anomalib_lite.scorers.spool import Spool
 
 _PAPER_CHANNELS = 100
 _LARGEST_SIGMA = 1000
-_GROUP_IMAGES = 64
+_GROUP_IMAGES = 32
 
 
 def _join(parts: list[list[Tensor]]) -> list[Tensor]:

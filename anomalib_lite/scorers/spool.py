@@ -19,7 +19,7 @@ from torch import Tensor
 
 _BUDGET_BYTES = 8 << 30
 _FREE_SHARE = 0.5
-_READ_IMAGES = 64
+_READ_IMAGES = 32
 
 
 class Spool:

@@ -36,15 +36,20 @@ def _umask():
         (OSError(errno.ENOSPC, "No space left on device"), AnomalibLiteError, "No space left"),
         (OSError("no number"), AnomalibLiteError, "OSError"),
         (ValueError("a bug"), ValueError, "a bug"),
-        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        (KeyboardInterrupt("stop"), KeyboardInterrupt, "stop"),
     ],
 )
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path, failure, expected, message):
     path = tmp_path / "file.bin"
     path.write_bytes(b"old")
-    with pytest.raises(expected, match=message), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise failure
+
+    def write():
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise failure
+
+    with pytest.raises(expected, match=message):
+        write()
     assert path.read_bytes() == b"old"
     assert left_in(tmp_path) == ["file.bin"]
 
@@ -121,10 +126,10 @@ def test_any_flipped_bit_breaks_the_seal(tmp_path_factory, where, bit):
     assert not intact
 
 
-@pytest.mark.parametrize("cut", [0, 1, 30, 80, 100])
-def test_a_cut_file_breaks_the_seal(tmp_path, cut):
+@pytest.mark.parametrize("missing", [1, 4, 5, 10, 20, 30])
+def test_a_cut_file_breaks_the_seal(tmp_path, missing):
     path = sealed(tmp_path)
-    path.write_bytes(path.read_bytes()[:cut])
+    path.write_bytes(path.read_bytes()[:-missing])
     try:
         intact = verify_seal(path)
     except ModelFileError:

@@ -1,0 +1,133 @@
+"""The production report: frames without labels, collected while they stream by.
+
+Memory: 8 bytes a frame for its score, and a bounded number of pictures, names and reasons.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.files import write_bytes_atomic
+from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.report.pictures import Highest, Picture, make_picture
+
+MOST_PICTURES = 24
+"""Rejected frames with a picture: the highest scores."""
+
+_MOST_NAMES = 200
+_MOST_UNREADABLE = 200
+
+
+@dataclass(frozen=True, eq=False)
+class RejectedFrame:
+    """A rejected frame; `picture` is None for those that are only named."""
+
+    name: str
+    score: float
+    p_value: float
+    regions: int
+    picture: Picture | None = None
+
+
+class ProductionReport:
+    """Collects what the report shows; `add` every scored frame, then `write`.
+
+    Args:
+        calibration: threshold and scores of good images.
+        spec: the input declaration.
+        source: what is judged, in words.
+        model: what judges, in words.
+        provenance: facts about the model, shown as a table.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration,
+        spec: InputSpec,
+        *,
+        source: str,
+        model: str,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.calibration = calibration
+        self.spec = spec
+        self.source = source
+        self.model = model
+        self.provenance: Mapping[str, Any] = provenance or {}
+        self.unreadable: dict[str, str] = {}
+        self.unreadable_count = 0
+        self.rejected_count = 0
+        self._scores = array("d")
+        self._pictured: Highest[RejectedFrame] = Highest(MOST_PICTURES)
+        self._named: Highest[RejectedFrame] = Highest(_MOST_NAMES)
+
+    def add(self, item: ScoredFrame) -> None:
+        """Take one frame's outcome; the frame itself is not kept."""
+        prediction = item.prediction
+        if prediction is None:
+            self.unreadable_count += 1
+            if len(self.unreadable) < _MOST_UNREADABLE:
+                self.unreadable[item.name] = item.error
+            return
+        self._scores.append(prediction.score)
+        if not prediction.is_anomalous:
+            return
+        self.rejected_count += 1
+        self._named.offer(prediction.score, lambda: _rejected(item.name, prediction, None))
+        self._pictured.offer(
+            prediction.score,
+            lambda: _rejected(item.name, prediction, self._picture(item.frame, prediction)),
+        )
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores of all judged frames `(n,)`, in order of arrival."""
+        return np.frombuffer(self._scores, np.float64) if self._scores else np.zeros(0)
+
+    @property
+    def pictured(self) -> list[RejectedFrame]:
+        """Rejected frames with the highest scores, with pictures, highest first."""
+        return self._pictured.items()
+
+    @property
+    def named(self) -> list[RejectedFrame]:
+        """The rejected frames that follow, highest first."""
+        return self._named.items()[MOST_PICTURES:]
+
+    def html(self) -> str:
+        """The page as HTML text; the same frames give the same text."""
+        from anomalib_lite.report.production_page import render_production
+
+        return render_production(self)
+
+    def write(self, path: str | Path) -> Path:
+        """Write the page atomically; raises `AnomalibLiteError` when it cannot be written."""
+        write_bytes_atomic(path, self.html().encode())
+        return Path(path)
+
+    def _picture(self, frame: Frame | None, prediction: Prediction) -> Picture | None:
+        if frame is None:
+            return None
+        return make_picture(
+            frame,
+            prediction.network_map,
+            spec=self.spec,
+            map_threshold=self.calibration.map_threshold,
+        )
+
+
+def _rejected(name: str, prediction: Prediction, picture: Picture | None) -> RejectedFrame:
+    return RejectedFrame(
+        name, prediction.score, prediction.p_value, len(prediction.regions), picture
+    )
