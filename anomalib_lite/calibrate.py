@@ -19,6 +19,7 @@ from anomalib_lite.scorers import (
 )
 
 FOLDS = 5
+OUT_OF_FOLD = "out-of-fold"
 HOLDOUT_SHARE = 0.2
 _FEWEST = 3
 
@@ -30,15 +31,15 @@ def calibrate(
     *,
     method: str,
     max_false_reject: float,
-) -> Calibration:
-    """Fit `scorer` and return its calibration.
+) -> tuple[Calibration, HeldOutScores]:
+    """Fit `scorer`; return its calibration and the held-out scores behind it.
 
     Args:
         scorer: built, not necessarily fitted.
         stream: good images.
         context: seed and progress.
-        method: `"folds"` fits on everything and scores every image by a model that never saw its fold;
-            `"holdout"` fits on four fifths and scores the rest (rigorous split-conformal);
+        method: `"folds"` fits on everything and scores every image by a model that never saw its
+            fold; `"holdout"` fits on four fifths and scores the rest (rigorous split-conformal);
             `"auto"` takes folds where the scorer implements `CrossFit`.
         max_false_reject: requested false-reject rate.
 
@@ -58,19 +59,20 @@ def calibrate(
             held_out = cast(CrossFit, scorer).cross_fit(stream, folds, context)
         else:
             held_out = _refit_per_fold(scorer, stream, folds, context)
-        words = f"out-of-fold, {count} folds"
+        words = f"{OUT_OF_FOLD}, {count} folds"
     else:
         held_out = _hold_out(scorer, stream, context)
         words = f"held out, {HOLDOUT_SHARE:.0%} of the good images"
     if len(held_out.image) == 0:
         raise FitError("no usable good image was left to choose a threshold; see the skipped list")
-    return Calibration.from_scores(
+    calibration = Calibration.from_scores(
         held_out.image,
         held_out.map_peak,
         max_false_reject=max_false_reject,
         method=words,
         reference=_reference(scorer, held_out, max_false_reject),
     )
+    return calibration, held_out
 
 
 def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone, create_backbone
-from anomalib_lite.calibrate import calibrate
+from anomalib_lite.calibrate import OUT_OF_FOLD, calibrate
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, SettingsError
-from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import FrameLike, predict_frames
 from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.fitted_data import FittedData, record_images
 from anomalib_lite.memory import available_bytes
 from anomalib_lite.scorers import FitContext, Progress, Scorer, create_scorer
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.streams import ImageStream
+from anomalib_lite.updates import forget_images, learn_more
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
@@ -47,27 +47,6 @@ class DetectorGraph(nn.Module):
         """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`."""
         scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
         return scores.image, scores.map
-
-
-@dataclass(frozen=True)
-class FittedData:
-    """What a detector was fitted on.
-
-    Attributes:
-        source: name of the source.
-        images: number of images used.
-        skipped: image name -> why it was left out.
-        fingerprint: sha256 over the prepared images, independent of order.
-        frame_hw: size of the first frame, pixels.
-        samples: a few raw frames (centre crops), for the probes of an export.
-    """
-
-    source: str
-    images: int
-    skipped: dict[str, str]
-    fingerprint: str
-    frame_hw: tuple[int, int]
-    samples: tuple[Frame, ...] = field(default=(), compare=False, repr=False)
 
 
 class Detector:
@@ -162,28 +141,56 @@ class Detector:
         needed, free = self.memory_bytes(), available_bytes()
         if needed > free:
             raise FitError(
-                f"the fit needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; choose "
-                "a smaller image size, fewer features (num_features) or a smaller backbone"
+                f"the fit needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+                "choose a smaller image size, fewer features (num_features) or a smaller backbone"
             )
-        stream = ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
-        context = FitContext(seed=self.seed, progress=progress)
+        stream = self._stream(source)
         with torch.no_grad():
-            calibration = calibrate(
+            calibration, held_out = calibrate(
                 self.scorer,
                 stream,
-                context,
+                FitContext(seed=self.seed, progress=progress),
                 method=self.calibration_method,
                 max_false_reject=self.max_false_reject,
             )
         self._calibration = calibration
+        learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(
             source=stream.source.name,
-            images=len(stream.fingerprints),
+            records=record_images(stream, held_out, held_out_is_learnt=learnt),
             skipped=dict(stream.skipped),
-            fingerprint=stream.fingerprint(),
             frame_hw=stream.frame_hw,
             samples=tuple(stream.samples),
         )
+        return self
+
+    def partial_fit(self, source: SourceLike, *, progress: Progress = no_progress) -> Detector:
+        """Learn more good images without the earlier ones; the threshold takes them in.
+
+        Raises:
+            SettingsError: this kind of detector cannot.
+            FitError: not fitted yet, or no usable image.
+        """
+        context = FitContext(seed=self.seed, progress=progress)
+        return self._take(learn_more(self.scorer, self.data, self._stream(source), context))
+
+    def forget(self, source: SourceLike, *, progress: Progress = no_progress) -> Detector:
+        """Take images out again, and their scores out of the threshold.
+
+        Raises:
+            SettingsError: this kind of detector cannot.
+            FitError: an image was never fitted, or too few would remain; nothing has changed.
+        """
+        context = FitContext(seed=self.seed, progress=progress)
+        return self._take(forget_images(self.scorer, self.data, self._stream(source), context))
+
+    def _stream(self, source: SourceLike) -> ImageStream:
+        return ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
+
+    def _take(self, data: FittedData) -> Detector:
+        method = self.calibration.method
+        self._calibration = data.calibration(self.max_false_reject, method)
+        self._data = data
         return self
 
     def recalibrate(self, max_false_reject: float) -> Detector:

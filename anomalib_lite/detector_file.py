@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomalib_lite.detector import Detector, FittedData
+from anomalib_lite.detector import Detector
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_header
 from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
 from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.fitted_data import FittedData, ImageRecord
 from anomalib_lite.versions import installed_versions
 
 
@@ -50,6 +51,7 @@ def detector_header(detector: Detector) -> dict[str, Any]:
         "input_spec": detector.spec.to_dict(),
         "calibration": detector.calibration.to_dict(),
         "localises": detector.localises,
+        "records": [list(record) for record in data.records],
         "about": {
             "detector": {"name": detector.scorer.name, "settings": detector.scorer.settings()},
             "backbone": {
@@ -58,13 +60,7 @@ def detector_header(detector: Detector) -> dict[str, Any]:
             },
             "calibration_method": detector.calibration_method,
             "seed": detector.seed,
-            "data": {
-                "source": Path(data.source).name,
-                "images": data.images,
-                "skipped": data.skipped,
-                "fingerprint": data.fingerprint,
-                "frame_hw": list(data.frame_hw),
-            },
+            "data": data.summary(),
             "versions": installed_versions(),
         },
     }
@@ -103,9 +99,8 @@ def read_detector(path: str | Path) -> Detector:
         samples = _part(tensors, "sample.")
         detector._data = FittedData(
             source=str(data["source"]),
-            images=int(data["images"]),
+            records=tuple(ImageRecord(*record) for record in header["records"]),
             skipped=dict(data["skipped"]),
-            fingerprint=str(data["fingerprint"]),
             frame_hw=(int(data["frame_hw"][0]), int(data["frame_hw"][1])),
             samples=tuple(samples[name].numpy() for name in sorted(samples)),
         )

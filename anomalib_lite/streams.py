@@ -24,8 +24,8 @@ _SAMPLE_SIDE = 320
 class ImageStream:
     """Features of a source, batch by batch; implements `scorers.FeatureStream`.
 
-    At most a few batches of frames are in memory at any time. Images that cannot be used are left out
-    and remembered in `skipped`.
+    At most a few batches of frames are in memory at any time. Images that cannot be used are left
+    out and remembered in `skipped`.
 
     Args:
         source: what to read; must be re-readable.
@@ -36,7 +36,6 @@ class ImageStream:
     Attributes:
         skipped: image name -> why it was left out.
         fingerprints: image index -> sha256 of its prepared pixels.
-        frame_hw: size of the first usable frame, pixels.
         samples: the first usable raw frames (centre crops when larger than 320 px).
     """
 
@@ -60,7 +59,7 @@ class ImageStream:
         self.skipped: dict[str, str] = {}
         self.fingerprints: dict[int, str] = {}
         self.samples: list[Frame] = []
-        self.frame_hw = (0, 0)
+        self._frame_sizes: list[tuple[int, int]] = []
         # A container may misstate its number of frames: count what is delivered.
         self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
         self._chosen = None if indices is None else frozenset(int(index) for index in indices)
@@ -86,14 +85,13 @@ class ImageStream:
         narrowed.skipped = self.skipped
         narrowed.fingerprints = self.fingerprints
         narrowed.samples = self.samples
+        narrowed._frame_sizes = self._frame_sizes
         return narrowed
 
-    def fingerprint(self) -> str:
-        """sha256 over the prepared images read so far, independent of their order."""
-        digest = hashlib.sha256()
-        for value in sorted(self.fingerprints.values()):
-            digest.update(value.encode())
-        return digest.hexdigest()
+    @property
+    def frame_hw(self) -> tuple[int, int]:
+        """Size of the first usable frame, pixels."""
+        return self._frame_sizes[0] if self._frame_sizes else (0, 0)
 
     def _features(self, indices: list[int], frames: list[NDArray[np.uint8]]) -> FeatureBatch:
         with torch.no_grad():
@@ -127,8 +125,8 @@ class ImageStream:
             index = indices[position]
             if index not in self.fingerprints:
                 self.fingerprints[index] = digest
-                if not self.samples:
-                    self.frame_hw = (frame.shape[0], frame.shape[1])
+                if not self._frame_sizes:
+                    self._frame_sizes.append((frame.shape[0], frame.shape[1]))
                 if len(self.samples) < _SAMPLES:
                     self.samples.append(_centre(frame))
             yield index, prepared

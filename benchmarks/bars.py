@@ -1,7 +1,7 @@
-"""Measure the bars of docs/benchmarks.md on this machine: `python benchmarks/bars.py [--only NAME]`.
+"""Measure the bars of docs/benchmarks.md on this machine: `benchmarks/bars.py [--only NAME]`.
 
-Compares within one run, repeats, and prints medians and ratios. Needs the real images and weights of
-../shared (or --data and --weights); figures that do not need them are measured in any case.
+Compares within one run, repeats, and prints medians and ratios. Needs the real images and weights
+of ../shared (or --data and --weights); figures that do not need them are measured in any case.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ for _ in range(int(sys.argv[2])):
     detector.fit(paths); end = time.perf_counter()
     plains.append(middle - start); fits.append(end - middle)
 median = lambda values: float(np.median(values))
-print(json.dumps({"images": len(paths), "decode_and_backbone_s": median(plains), "fit_s": median(fits),
+print(json.dumps({"images": len(paths), "decode_and_backbone_s": median(plains), "fit_s":
+median(fits),
                   "ratio": median([f / p for f, p in zip(fits, plains)])}))
 """
 
@@ -82,7 +83,8 @@ worst = 0.0
 for path in sorted(Path(sys.argv[1]).parents[1].glob("test/*/*"))[::4]:
     a, b = detector.predict(path).score, edge.predict(path).score
     worst = max(worst, abs(a - b) / abs(a))
-print(json.dumps({"file_mb": report.size_bytes / 1e6, "probe_score_difference": report.parity.score_difference,
+print(json.dumps({"file_mb": report.size_bytes / 1e6, "probe_score_difference":
+report.parity.score_difference,
                   "test_frames_score_difference": worst}))
 """
 
@@ -92,13 +94,15 @@ import numpy as np, onnxruntime
 from anomalib_lite.edge.footprint import shared_allocator
 options = onnxruntime.SessionOptions(); options.intra_op_num_threads = 2
 if shared_allocator(onnxruntime):
-    options.add_session_config_entry("session.use_env_allocators", "1"); options.enable_mem_pattern = False
+    options.add_session_config_entry("session.use_env_allocators", "1");
+    options.enable_mem_pattern = False
 session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 frame = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
 for _ in range(20): session.run(None, {"frames": frame})
 times = []
 for _ in range(150):
-    start = time.perf_counter(); session.run(None, {"frames": frame}); times.append(time.perf_counter() - start)
+    start = time.perf_counter(); session.run(None, {"frames": frame});
+    times.append(time.perf_counter() - start)
 print(json.dumps({"ms": float(np.median(times)) * 1e3}))
 """
 
@@ -133,7 +137,8 @@ from anomalib_lite import Detector
 detector = Detector("padim", backbone=sys.argv[3], seed=0).fit(sys.argv[1])
 out = Path(sys.argv[2])
 detector.save(out / "a.safetensors"); detector.export(out / "a.onnx")
-print(json.dumps({name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in ("a.safetensors", "a.onnx")}))
+print(json.dumps({name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in
+("a.safetensors", "a.onnx")}))
 """
 
 

@@ -1,10 +1,10 @@
 """`filters`: a fixed bank of colour and Gabor filters. No weights, no training, no download.
 
-Three octaves, each a layer. An octave looks at its picture in opponent colours (luminance, red-green,
-yellow-blue) and gives, averaged over cells of 4 pixels: the colours, their local contrast, and the
-energy of Gabor quadrature pairs (Daugman 1985; energy model of Adelson & Bergen 1985) in several
-orientations and two wavelengths. It is the embedded default where no pretrained weights can be had; real
-networks are better (docs/results.md).
+Three octaves, each a layer. An octave looks at its picture in opponent colours (luminance,
+red-green, yellow-blue) and gives, averaged over cells of 4 pixels: the colours, their local
+contrast, and the energy of Gabor quadrature pairs (Daugman 1985; energy model of Adelson & Bergen
+1985) in several orientations and two wavelengths. It is the embedded default where no pretrained
+weights can be had; real networks are better (docs/results.md).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Let timm import where torchvision's compiled operators do not load.
 
-timm imports torchvision, and torchvision describes its operators `nms` and `qnms` at import. Beside a
-CPU build of torch a CUDA build of torchvision cannot load its library, the operators are then
-missing and the import ends with `operator torchvision::nms does not exist`. Nothing here uses
-these operators, so their schemas are declared, without implementation, only when they are absent.
+timm imports torchvision, and torchvision describes its operators `nms` and `qnms` at import.
+Beside a CPU build of torch a CUDA build of torchvision cannot load its library, the operators are
+then missing and the import ends with `operator torchvision::nms does not exist`. Nothing here
+uses these operators, so their schemas are declared, without implementation, only when they are
+absent.
 """
 
 from __future__ import annotations

@@ -116,8 +116,8 @@ def report_fit(fitted: Detector, out: Path) -> None:
     if reference:
         realised = reference["sum"]["realised_false_reject"]
         screen.print(
-            f"for comparison, the chi quantile of the MVG paper would reject {realised:.1%} of held-out "
-            f"good images where {reference['requested_false_reject']:.1%} was asked"
+            f"for comparison, the chi quantile of the MVG paper would reject {realised:.1%} of "
+            f"held-out good images where {reference['requested_false_reject']:.1%} was asked"
         )
     if data.skipped:
         screen.print(f"[red]{len(data.skipped)} image(s) could not be used:[/red]")

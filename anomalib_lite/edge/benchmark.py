@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -97,7 +98,7 @@ def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
         float(scores[0]), maps[0], (rows, columns), calibration=model.calibration, spec=model.spec
     )
     marks.append(time.perf_counter())
-    return [after - before for before, after in zip(marks, marks[1:], strict=False)], (
+    return [after - before for before, after in pairwise(marks)], (
         rows,
         columns,
     )

@@ -1,8 +1,9 @@
 """Keep the edge process small: give memory used while loading back to the system.
 
-Loading a session parses the whole file and copies its tensors. With glibc's defaults the freed copies stay
-with the process, and ONNX Runtime's arena doubles itself when it grows; both together cost about 30 MB on a
-50 MB model (measured by benchmarks/edge_footprint.py). Neither setting changes any result.
+Loading a session parses the whole file and copies its tensors. With glibc's defaults the freed
+copies stay with the process, and ONNX Runtime's arena doubles itself when it grows; both together
+cost about 30 MB on a 50 MB model (measured by benchmarks/edge_footprint.py). Neither setting
+changes any result.
 """
 
 from __future__ import annotations

@@ -141,8 +141,8 @@ def _check_png(data: bytes, name: str) -> None:
         stored = int.from_bytes(data[end - 4 : end], "big")
         critical = kind[:1].isupper()
         if critical and end <= len(data) and zlib.crc32(data[position + 4 : end - 4]) != stored:
-            raise FrameError(f"{name}: the PNG is damaged (wrong checksum in {kind!r})")
+            raise FrameError(f"{name}: not a readable image (the PNG is damaged: wrong checksum)")
         if kind == b"IEND" and end <= len(data):
             return
         position = end
-    raise FrameError(f"{name}: the PNG is truncated ({len(data)} bytes, no end marker)")
+    raise FrameError(f"{name}: not a readable image (the PNG is truncated at {len(data)} bytes)")

@@ -17,8 +17,8 @@ _LARGEST_HEADER = 100 << 20
 def read_header(path: str | Path) -> dict[str, Any]:
     """What a detector file says about itself.
 
-    A `.safetensors` file starts with the length of its JSON header (8 bytes, little endian), then the
-    header, whose `__metadata__` holds our document.
+    A `.safetensors` file starts with the length of its JSON header (8 bytes, little endian), then
+    the header, whose `__metadata__` holds our document.
 
     Raises:
         ModelFileError: the file is missing, damaged, foreign or newer.

@@ -50,8 +50,8 @@ class ExportReport:
 def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
     """Export a fitted detector; the file appears only if it is proven to be the fitted model.
 
-    The graph is compared with the detector on probe frames, from the raw frame, at batch 1 and 3: scores and
-    maps within `parity.TOLERANCE`, no verdict flipped. The probes travel inside.
+    The graph is compared with the detector on probe frames, from the raw frame, at batch 1 and 3:
+    scores and maps within `parity.TOLERANCE`, no verdict flipped. The probes travel inside.
 
     Raises:
         ExportError: the gate failed, or the graph cannot be expressed; nothing is written.

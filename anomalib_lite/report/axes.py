@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MOST_SPAN = 1e5
 _STEPS = (1, 2, 5, 10)
 
 
@@ -103,7 +104,8 @@ def score_axis(values: Sequence[float], threshold: float, label: str = "score") 
         label: its unit; `(log scale)` is added where it applies.
     """
     low, high = min([*values, threshold]), max([*values, threshold])
-    if low > 0 and high > 8 * threshold and high > 20 * low:
+    # A stray score near zero must not stretch the axis over empty decades.
+    if low > 0 and high > 8 * threshold and 20 * low < high < _MOST_SPAN * low:
         return Axis(low / 1.08, high * 1.08, f"{label} (log scale)", log=True)
     margin = 0.03 * (high - low) or 0.5 * max(abs(high), 1e-9)
     return Axis(low - margin, high + margin, label)

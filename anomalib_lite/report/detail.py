@@ -21,7 +21,7 @@ from anomalib_lite.report.examples import relative, worst_frames
 from anomalib_lite.report.html import Markup, join, tag
 from anomalib_lite.report.plots import DEFECT_BARS, GOOD_BARS, CurvePlot, ScoreRow, score_rows
 from anomalib_lite.report.summary import METRIC_HEADS, headline, kept_promise
-from anomalib_lite.report.words import counted, figure_text, interval, percent, with_unit
+from anomalib_lite.report.words import counted, figure_text, interval, percent, signed, with_unit
 
 _PIMO_LOWEST = 1e-6
 
@@ -225,7 +225,7 @@ def _shifts(run: Run) -> Markup | None:
         [
             Cell(shift.change),
             Cell(
-                "–" if shift.spreads is None else f"{shift.spreads:+.2f}".replace("-", "−"),
+                "–" if shift.spreads is None else signed(shift.spreads),
                 math.nan if shift.spreads is None else shift.spreads,
             ),
             Cell(

@@ -48,6 +48,12 @@ def figure_text(value: float | None, digits: int = 3) -> str:
     return f"> {1 - 10.0**-digits:.{digits}f}" if rounded_up else shown
 
 
+def signed(value: float) -> str:
+    """A change with its sign: `+0.50`, `−1.20`, `0.00`."""
+    shown = f"{value:+.2f}"
+    return "0.00" if float(shown) == 0 else shown.replace("-", "−")
+
+
 def with_unit(name: str, value: float | None) -> tuple[str, str]:
     """A figure whose name holds its unit: `("fit_seconds", 2.5)` -> `("fit", "2.5 s")`."""
     words = name.split("_")

@@ -1,7 +1,7 @@
 """The scorer contract: learn normality from a stream of features, then score features.
 
-What every method of the field needs from it is laid out in docs/architecture.md. Abilities that only
-some methods have are protocols; a scorer that lacks one does not define it.
+What every method of the field needs from it is laid out in docs/architecture.md. Abilities that
+only some methods have are protocols; a scorer that lacks one does not define it.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ Components: TypeAlias = Literal["all", "high", "low"]
 def ledoit_wolf(rows: Tensor) -> tuple[Tensor, float]:
     """Ledoit-Wolf covariance `(1 - r) S + r tr(S)/d I` with the analytic optimal shrinkage r.
 
-    Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices". The data
-    are centred here, `S` divides by n.
+    Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices".
+    The data are centred here, `S` divides by n.
 
     Args:
         rows: float64 `(n, d)`, n >= 2.

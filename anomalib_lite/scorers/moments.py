@@ -15,8 +15,8 @@ class NestedMoments(nn.Module):
     """Additive float64 statistics of one Gaussian per node of a tree of grids.
 
     Level i keeps `sums{i}_ (P, c)` and `products{i}_ (P, c, w)`: products of a node's channels with
-    its own and with those of all nodes below it, `w = c_i + sum_j K_ij c_j`. These are all the second
-    moments that the concatenated per-position Gaussians have.
+    its own and with those of all nodes below it, `w = c_i + sum_j K_ij c_j`. These are all the
+    second moments that the concatenated per-position Gaussians have.
 
     Args:
         grids: the tree.
@@ -88,8 +88,8 @@ class NestedMoments(nn.Module):
 
         With x a node's centred channels, `x @ factor` gives, side by side, its own whitened values
         and what it contributes to the whitened values of each node below it. The squared norm of
-        all whitened values along a path from root to leaf is the squared Mahalanobis distance of the
-        leaf's Gaussian with covariance (divisor n - 1) + regularisation * I.
+        all whitened values along a path from root to leaf is the squared Mahalanobis distance of
+        the leaf's Gaussian with covariance (divisor n - 1) + regularisation * I.
 
         Raises:
             FitError: fewer than 2 images, or features that are not finite.

@@ -29,13 +29,13 @@ _FEWEST_ROWS = 3  # of 2 images Ledoit-Wolf estimates no shrinkage: their covari
 class MVG(Scorer):
     """Sum over layers of the Mahalanobis distance of the globally pooled layer.
 
-    Each layer is averaged over its grid (inside the region of interest), gets its own Ledoit-Wolf Gaussian,
-    and contributes the *square-rooted* distance. It says that a frame is odd, not where: the map
-    is 1x1.
+    Each layer is averaged over its grid (inside the region of interest), gets its own Ledoit-Wolf
+    Gaussian, and contributes the *square-rooted* distance. It says that a frame is odd, not
+    where: the map is 1x1.
 
     Args:
-        components: `"all"`; `"high"` keeps the principal directions (the paper's PCA); `"low"` keeps the
-            low-variance tail (NPCA), where the paper finds the defects.
+        components: `"all"`; `"high"` keeps the principal directions (the paper's PCA); `"low"`
+            keeps the low-variance tail (NPCA), where the paper finds the defects.
         variance: share of explained variance that parts high from low.
         num_components: keep exactly so many directions per layer instead.
 
@@ -170,8 +170,8 @@ class MVG(Scorer):
     def _learn(self, rows: Tensor) -> None:
         if len(rows) < _FEWEST_ROWS:
             raise FitError(
-                f"mvg learns from at least {_FEWEST_ROWS} good images, got {len(rows)}; out-of-fold "
-                f"calibration takes one more: give at least {_FEWEST_ROWS + 1}"
+                f"mvg learns from at least {_FEWEST_ROWS} good images, got {len(rows)}; "
+                f"out-of-fold calibration takes one more: give at least {_FEWEST_ROWS + 1}"
             )
         self.register_buffer("rows_", rows)
         for index, part in enumerate(rows.double().split(self._channels, dim=1)):

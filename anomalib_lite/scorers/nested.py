@@ -1,7 +1,7 @@
 """Nested grids: layers of different stride as one tree of nodes.
 
-A coarse cell covers `r x r` cells of the next finer grid. Nodes are numbered so that the children of a
-node stand together; then going from parents to children, or stacking children beside their
+A coarse cell covers `r x r` cells of the next finer grid. Nodes are numbered so that the children
+of a node stand together; then going from parents to children, or stacking children beside their
 parent, is a reshape. Grids whose side is no multiple of r are padded at the right and bottom.
 """
 
@@ -31,7 +31,7 @@ class NestedGrids:
 
     @classmethod
     def from_strides(cls, strides: Sequence[int], grids: Sequence[tuple[int, int]]) -> NestedGrids:
-        """Build from levels ordered coarse to fine; raises `SettingsError` when they do not nest."""
+        """Build from levels ordered coarse to fine; `SettingsError` when they do not nest."""
         ratios = []
         for level in range(len(strides) - 1):
             ratio, rest = divmod(strides[level], strides[level + 1])

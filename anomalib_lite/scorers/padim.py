@@ -1,12 +1,13 @@
 """PaDiM: one Gaussian per patch position (Defard et al. 2021), in its exact nested form.
 
-PaDiM copies each coarse vector over its finer positions and fits one Gaussian per fine position to the
+PaDiM copies each coarse vector over its finer positions and fits one Gaussian per fine position
+to the
 concatenation. Copies share their statistics, so the squared distance splits by the chain rule:
 
     d2(fine, coarse) = d2(coarse) + d2(fine | coarse)
 
-and the first term is computed once per coarse cell. Nothing is approximated; a fraction of the numbers is
-stored and read (docs/methods/padim.md).
+and the first term is computed once per coarse cell. Nothing is approximated; a fraction of the
+numbers is stored and read (docs/methods/padim.md).
 """
 
 from __future__ import annotations

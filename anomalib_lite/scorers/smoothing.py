@@ -1,8 +1,8 @@
 """Enlarge and blur a map with two matrices.
 
-Bilinear enlargement (pixel centres aligned, `align_corners=False`) followed by a Gaussian blur is linear
-and separable, so both together are `A_h map A_w^T` with one constant matrix per axis: exactly the
-textbook result, for the price of two small products.
+Bilinear enlargement (pixel centres aligned, `align_corners=False`) followed by a Gaussian blur is
+linear and separable, so both together are `A_h map A_w^T` with one constant matrix per axis:
+exactly the textbook result, for the price of two small products.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def _mirror(index: Tensor, length: int) -> Tensor:
 class EnlargeAndBlur(nn.Module):
     """Map `(N, h, w)` -> `(N, H, W)`, enlarged, blurred, zero outside the region of interest.
 
-    With a region of interest the blur is normalised (weights of outside cells are left out, the rest
-    re-scaled), so that nothing outside leaks in and values at its border are not dimmed.
+    With a region of interest the blur is normalised (weights of outside cells are left out, the
+    rest re-scaled), so that nothing outside leaks in and values at its border are not dimmed.
 
     Args:
         grid_hw: cells of the map.

@@ -1,6 +1,7 @@
 """A temporary store on disk for the features that a second look needs.
 
-Reading features back is an order of magnitude cheaper than decoding and another backbone pass. When they do
+Reading features back is an order of magnitude cheaper than decoding and another backbone pass.
+When they do
 not fit (budget, full disk) the spool gives up quietly and the caller reads the stream again:
 more images cost time, not memory.
 """
@@ -42,7 +43,7 @@ class Spool:
         self._indices: list[list[NDArray[np.int64]]] = [[] for _ in range(folds)]
         self._files: list[IO[bytes]] = []
         if self.complete:
-            self._files = [tempfile.TemporaryFile(prefix="anomalib-lite-") for _ in range(folds)]
+            self._files = [_temporary() for _ in range(folds)]
 
     def __enter__(self) -> Spool:
         return self
@@ -92,3 +93,7 @@ class Spool:
         for stream in self._files:
             stream.close()
         self._files = []
+
+
+def _temporary() -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="anomalib-lite-")  # noqa: SIM115 - closed by the spool

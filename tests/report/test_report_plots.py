@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from report_builders import Page
 
@@ -45,6 +45,7 @@ def test_decades_on_a_logarithmic_axis_are_powers_of_ten() -> None:
     st.lists(st.floats(-1e6, 1e6), max_size=20),
     st.floats(-1e6, 1e6),
 )
+@example([1.0], 2.2250738585e-313)
 def test_a_score_axis_holds_every_score_and_the_threshold(
     scores: list[float], threshold: float
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_score_axis_holds_every_score_and_the_threshold(
 def test_scores_over_decades_get_a_logarithmic_axis() -> None:
     assert score_axis([1, 100], 2).log
     assert not score_axis([1, 3], 2).log
+    assert not score_axis([1e-9, 100], 2).log
     assert not score_axis([-1, 100], 2).log
 
 

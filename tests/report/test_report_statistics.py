@@ -14,7 +14,15 @@ from anomalib_lite.report.statistics import (
     score_drift,
     wilson_interval,
 )
-from anomalib_lite.report.words import counted, figure_text, interval, percent, promise, with_unit
+from anomalib_lite.report.words import (
+    counted,
+    figure_text,
+    interval,
+    percent,
+    promise,
+    signed,
+    with_unit,
+)
 
 
 def test_wilson_intervals_equal_published_values() -> None:
@@ -111,6 +119,7 @@ def test_figures_are_put_into_words() -> None:
     assert [figure_text(v) for v in (None, math.nan, 1.0, 0.99999, 0.5)] == [
         *("–", "–", "1.000", "> 0.999", "0.500"),
     ]
+    assert [signed(v) for v in (0.5, -1.2, -0.001)] == ["+0.50", "−1.20", "0.00"]
     assert with_unit("latency_ms_batch_1", 12.345) == ("latency batch 1", "12.3 ms")
     assert with_unit("peak_memory_bytes", 7.5e8) == ("peak memory", "750 MB")
     assert with_unit("fit_seconds", None) == ("fit", "–")

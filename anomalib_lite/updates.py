@@ -1,0 +1,88 @@
+"""Learn more good images, or forget some, without the others; the threshold follows."""
+
+from __future__ import annotations
+
+import torch
+
+from anomalib_lite.calibrate import score_stream
+from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.fitted_data import FittedData, ImageRecord, record_images
+from anomalib_lite.scorers import FitContext, Forget, PartialFit, Scorer
+from anomalib_lite.streams import ImageStream
+
+_FEWEST = 3
+
+
+def learn_more(
+    scorer: Scorer, data: FittedData, stream: ImageStream, context: FitContext
+) -> FittedData:
+    """Add good images to a fitted scorer.
+
+    The new images are scored before they are learnt, so their scores are held-out scores and join
+    the calibration.
+
+    Raises:
+        SettingsError: the scorer cannot learn on.
+        FitError: no usable image.
+    """
+    if not isinstance(scorer, PartialFit):
+        raise SettingsError(f"{scorer.name} cannot learn more images; fit again on all of them")
+    with torch.no_grad():
+        held_out = score_stream(scorer, stream)
+        if len(held_out.indices) == 0:
+            raise FitError("no usable image to add; see the skipped list")
+        scorer.partial_fit(stream, context)
+    added = record_images(stream, held_out, held_out_is_learnt=True)
+    return FittedData(
+        data.source,
+        data.records + added,
+        {**data.skipped, **stream.skipped},
+        data.frame_hw,
+        data.samples,
+    )
+
+
+def forget_images(
+    scorer: Scorer, data: FittedData, stream: ImageStream, context: FitContext
+) -> FittedData:
+    """Take images out of a fitted scorer, and their scores out of the calibration.
+
+    Raises:
+        SettingsError: the scorer cannot forget.
+        FitError: an image was never fitted, or too few would remain; nothing has changed then.
+    """
+    if not isinstance(scorer, Forget):
+        raise SettingsError(f"{scorer.name} cannot forget images; fit again without them")
+    for _ in stream:
+        pass
+    remaining: list[ImageRecord] = list(data.records)
+    learnt: list[int] = []
+    for index, record in _matches(stream, remaining):
+        remaining.remove(record)
+        if record.learnt:
+            learnt.append(index)
+    if sum(record.learnt for record in remaining) < _FEWEST or not any(
+        record.score is not None for record in remaining
+    ):
+        raise FitError(f"fewer than {_FEWEST} good images would remain; nothing was forgotten")
+    if learnt:
+        with torch.no_grad():
+            scorer.forget(stream.subset(learnt), context)
+    return FittedData(data.source, tuple(remaining), data.skipped, data.frame_hw, data.samples)
+
+
+def _matches(stream: ImageStream, records: list[ImageRecord]) -> list[tuple[int, ImageRecord]]:
+    """Each image of the stream with its own record; raises `FitError` when one has none."""
+    by_id: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        by_id.setdefault(record.id, []).append(record)
+    found = []
+    for index, digest in sorted(stream.fingerprints.items()):
+        candidates = by_id.get(digest[: len(records[0].id)], [])
+        if not candidates:
+            raise FitError(
+                f"image {index + 1} of {stream.source.name} is not among those that were fitted; "
+                "nothing was forgotten"
+            )
+        found.append((index, candidates.pop()))
+    return found
