@@ -22,6 +22,7 @@ FOLDS = 5
 OUT_OF_FOLD = "out-of-fold"
 HOLDOUT_SHARE = 0.2
 _FEWEST = 3
+_SCANNED = 30
 
 
 def calibrate(
@@ -46,22 +47,23 @@ def calibrate(
     Raises:
         FitError: too few usable images.
     """
-    total = len(stream)
-    if total < _FEWEST:
+    images = _usable(stream)
+    if len(images) < _FEWEST:
         raise FitError(
-            f"{total} good image(s) given; at least {_FEWEST} are needed to learn and to choose a "
-            "threshold, and 99 to promise a false-reject rate of 1 %"
+            f"{len(images)} usable good image(s) given; at least {_FEWEST} are needed to learn "
+            "and to choose a threshold, and 99 to promise a false-reject rate of 1 %"
         )
     if method == "folds" or (method == "auto" and isinstance(scorer, CrossFit)):
-        count = min(FOLDS, total)
-        folds = assign_folds(total, count, context.seed)
+        count = min(FOLDS, len(images))
+        folds = np.full(len(stream), -1, np.int64)
+        folds[images] = assign_folds(len(images), count, context.seed)
         if isinstance(scorer, CrossFit):
             held_out = cast(CrossFit, scorer).cross_fit(stream, folds, context)
         else:
             held_out = _refit_per_fold(scorer, stream, folds, context)
         words = f"{OUT_OF_FOLD}, {count} folds"
     else:
-        held_out = _hold_out(scorer, stream, context)
+        held_out = _hold_out(scorer, stream, images, context)
         words = f"held out, {HOLDOUT_SHARE:.0%} of the good images"
     if len(held_out.image) == 0:
         raise FitError("no usable good image was left to choose a threshold; see the skipped list")
@@ -104,12 +106,20 @@ def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
     )
 
 
-def _hold_out(scorer: Scorer, stream: FeatureStream, context: FitContext) -> HeldOutScores:
-    total = len(stream)
-    count = max(1, round(HOLDOUT_SHARE * total))
-    kept = np.sort(np.random.default_rng(context.seed).permutation(total)[:count])
-    learnt = np.setdiff1d(np.arange(total), kept)
-    scorer.fit(stream.subset(learnt), context)
+def _usable(stream: FeatureStream) -> NDArray[np.int64]:
+    """Indices to divide. Folds of a few images must not be emptied by unreadable ones."""
+    if len(stream) >= _SCANNED:
+        return np.arange(len(stream))
+    found = [batch.indices for batch in stream]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def _hold_out(
+    scorer: Scorer, stream: FeatureStream, images: NDArray[np.int64], context: FitContext
+) -> HeldOutScores:
+    count = max(1, round(HOLDOUT_SHARE * len(images)))
+    kept = np.sort(np.random.default_rng(context.seed).permutation(images)[:count])
+    scorer.fit(stream.subset(np.setdiff1d(images, kept)), context)
     return score_stream(scorer, stream.subset(kept))
 
 

@@ -153,6 +153,11 @@ class Detector:
                 method=self.calibration_method,
                 max_false_reject=self.max_false_reject,
             )
+        if len(set(stream.fingerprints.values())) == 1:
+            raise FitError(
+                f"all {len(stream.fingerprints)} good images are the same picture; give different "
+                "photographs"
+            )
         self._calibration = calibration
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(

@@ -19,6 +19,8 @@ FLOORS = {
     "streams": 3,
     "calibrate": 3,
     "detector_file": 3,
+    "fitted_data": 3,
+    "updates": 3,
     "memory": 3,
     "versions": 3,
     "export": 4,

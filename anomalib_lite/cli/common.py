@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_lite.edge.errors import ModelFileError, SettingsError
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -58,6 +56,8 @@ def open_model(
     path: Path, *, max_false_reject: float | None = None, engine: str = "onnxruntime"
 ) -> EdgeModel | Detector:
     """Open an edge file (`.onnx`) or a detector (`.safetensors`)."""
+    from anomalib_lite.edge.errors import ModelFileError, SettingsError
+
     if path.suffix == ".onnx":
         from anomalib_lite.edge.model import EdgeModel
 
@@ -82,6 +82,8 @@ def open_model(
 
 def parse_size(text: str) -> tuple[int, int]:
     """`"256"` -> (256, 256), `"256x320"` -> height 256, width 320."""
+    from anomalib_lite.edge.errors import SettingsError
+
     sides = text.lower().split("x")
     if not all(side.strip().isdecimal() for side in sides) or len(sides) > 2:
         raise SettingsError(f"size {text!r} is not understood; write 256 or HxW such as 256x320")
@@ -91,6 +93,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """`["sigma=3", "components=low"]` -> settings; values are read as JSON, else as text."""
+    from anomalib_lite.edge.errors import SettingsError
+
     settings: dict[str, Any] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")

@@ -31,6 +31,7 @@ def report_export(report: ExportReport) -> None:
     parity = report.parity
     console().print(
         f"[bold]{report.path}[/bold]: {report.size_bytes / 1e6:.1f} MB; {parity.probes} probe "
-        f"frames agree with the fitted model (scores within {parity.score_difference:.1e}, maps within "
-        f"{parity.map_difference:.1e}, allowed {parity.tolerance:.0e}), no verdict flipped"
+        f"frames agree with the fitted model (scores within {parity.score_difference:.1e}, "
+        f"maps within {parity.map_difference:.1e}, allowed {parity.tolerance:.0e}), "
+        "no verdict flipped"
     )

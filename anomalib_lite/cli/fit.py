@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
-from anomalib_lite.edge.errors import SettingsError
 
 if TYPE_CHECKING:
     from anomalib_lite.detector import Detector
@@ -77,6 +76,7 @@ def fit(
 ) -> None:
     """Learn what good parts look like and choose a threshold, from good images only."""
     from anomalib_lite.detector import Detector
+    from anomalib_lite.edge.errors import SettingsError
 
     if out.suffix != ".safetensors":
         raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
@@ -127,6 +127,8 @@ def report_fit(fitted: Detector, out: Path) -> None:
 
 def _scorer_settings(pairs: list[str]) -> dict[str, Any]:
     """What `--set` gives to the scorer; a name that is an option of its own is refused."""
+    from anomalib_lite.edge.errors import SettingsError
+
     settings = parse_settings(pairs)
     for name in inspect.signature(fit).parameters.keys() & settings:
         raise SettingsError(f"--set {name}=...: write --{name.replace('_', '-')} instead")

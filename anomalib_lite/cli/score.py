@@ -151,5 +151,5 @@ def _results(folder: Path) -> Iterator[IO[str]]:
                 os.replace(partial, final)
     except OSError as error:
         raise AnomalibLiteError(
-            f"cannot write {final}: {error.strerror}; the lines written so far are complete"
+            f"cannot write {final}: {error.strerror}; lines already written are complete"
         ) from error

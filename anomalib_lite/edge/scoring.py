@@ -96,7 +96,9 @@ def score_source(model: Model, source: Source, *, batch: int = 1) -> Iterator[Sc
         batch: frames in one inference.
     """
     waiting: list[tuple[str, tuple[Frame, NDArray[np.uint8]] | FrameError]] = []
-    for item in read_ahead(source.jobs(), _preparer(model.spec), ahead=max(8, 2 * batch)):
+    # A live source is judged as it comes; a stored one is decoded ahead.
+    ahead = max(8, 2 * batch) if source.rereadable else 1
+    for item in read_ahead(source.jobs(), _preparer(model.spec), ahead=ahead):
         waiting.append(item)
         if len(waiting) == batch:
             yield from _score_batch(model, waiting)

@@ -161,7 +161,7 @@ class CrossFit(Protocol):
     def cross_fit(
         self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
     ) -> HeldOutScores:
-        """`folds[i]` is the fold of image i; equals refitting once per fold, to rounding."""
+        """`folds[i]` is the fold of image i, -1 for an unusable one; equals refitting per fold."""
 
 
 @runtime_checkable

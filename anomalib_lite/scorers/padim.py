@@ -132,7 +132,7 @@ class PaDiM(Scorer):
     ) -> HeldOutScores:
         """Fit on all images and score each fold by `total - fold`, from spooled features."""
         self._draw_channels(context.seed)
-        fold_names = np.unique(folds)
+        fold_names = np.unique(folds[folds >= 0])
         with Spool(len(fold_names), len(stream), self._row_numbers()) as spool:
             for indices, nodes in self._groups(stream, context):
                 self.moments.add(nodes, +1)
@@ -240,7 +240,7 @@ class PaDiM(Scorer):
     ) -> HeldOutScores:
         """Score every fold by the moments of all others."""
         indices, image = [], []
-        for position, fold in enumerate(np.unique(folds).tolist()):
+        for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
             inside = np.flatnonzero(folds == fold)
             part = NestedMoments(self.grids)
             part.reset(self.moments.widths)

@@ -96,4 +96,4 @@ class Spool:
 
 
 def _temporary() -> IO[bytes]:
-    return tempfile.TemporaryFile(prefix="anomalib-lite-")  # noqa: SIM115 - closed by the spool
+    return tempfile.TemporaryFile(prefix="anomalib-lite-")

@@ -106,7 +106,9 @@ def test_folds_are_even_seeded_and_shuffled(images, folds):
 def test_one_or_two_images_are_too_few(name, images, good_frames):
     with pytest.raises(FitError) as caught:
         small(name).fit(good_frames[:images])
-    assert str(caught.value).startswith(f"{images} good image(s) given; at least 3 are needed")
+    assert str(caught.value).startswith(
+        f"{images} usable good image(s) given; at least 3 are needed"
+    )
 
 
 def test_three_images_are_enough_for_padim_and_four_for_mvg(good_frames):
