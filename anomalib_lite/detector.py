@@ -15,6 +15,7 @@ from anomalib_lite.backbones import Backbone, create_backbone
 from anomalib_lite.calibrate import OUT_OF_FOLD, calibrate
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, SettingsError
+from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import FrameLike, predict_frames
@@ -145,7 +146,7 @@ class Detector:
                 "choose a smaller image size, fewer features (num_features) or a smaller backbone"
             )
         stream = self._stream(source)
-        with torch.no_grad():
+        with torch.no_grad(), kept_for_reuse():
             calibration, held_out = calibrate(
                 self.scorer,
                 stream,

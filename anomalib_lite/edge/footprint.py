@@ -1,9 +1,9 @@
-"""Keep the edge process small: give memory used while loading back to the system.
+"""How this process holds memory: small at the edge, quick in a fit.
 
 Loading a session parses the whole file and copies its tensors. With glibc's defaults the freed
 copies stay with the process, and ONNX Runtime's arena doubles itself when it grows; both together
-cost about 30 MB on a 50 MB model (measured by benchmarks/edge_footprint.py). Neither setting
-changes any result.
+cost about 30 MB on a 50 MB model (measured by `benchmarks/bars.py --only edge-file`). Neither
+setting changes any result.
 """
 
 from __future__ import annotations
@@ -20,23 +20,47 @@ _LOADING_BYTES = 128 << 10
 _RUNNING_BYTES = 32 << 20
 
 
+_FITTING_BYTES = 1 << 30
+
+
 @contextmanager
 def returned_after_use() -> Iterator[None]:
     """Within it, large allocations are mapped one by one, so that freeing returns them.
 
-    Afterwards the heap keeps up to 32 MB for re-use, as glibc's own adaptation would, because
-    mapping anew costs 2 ms in every inference. Does nothing where there is no glibc.
+    For loading. Afterwards the heap keeps up to 32 MB for re-use, as glibc's own adaptation would,
+    because mapping anew costs 2 ms in every inference. Does nothing where there is no glibc.
     """
-    mallopt = _mallopt()
-    if mallopt is None:
+    with _thresholds(_LOADING_BYTES):
+        yield
+
+
+@contextmanager
+def kept_for_reuse() -> Iterator[None]:
+    """Within it, freed memory stays with the process and is used again; afterwards it is returned.
+
+    For fitting: activations of tens of megabytes come and go with every batch, and mapping them
+    anew each time costs a fifth of a fit (docs/benchmarks.md).
+    """
+    with _thresholds(_FITTING_BYTES):
+        yield
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
+@contextmanager
+def _thresholds(bytes_: int) -> Iterator[None]:
+    libc = _libc()
+    if libc is None:
         yield
         return
-    mallopt(_M_MMAP_THRESHOLD, _LOADING_BYTES)
+    libc.mallopt(_M_MMAP_THRESHOLD, bytes_)
+    libc.mallopt(_M_TRIM_THRESHOLD, bytes_)
     try:
         yield
     finally:
-        mallopt(_M_MMAP_THRESHOLD, _RUNNING_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, 2 * _RUNNING_BYTES)
+        libc.mallopt(_M_MMAP_THRESHOLD, _RUNNING_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2 * _RUNNING_BYTES)
 
 
 @cache
@@ -62,10 +86,13 @@ def shared_allocator(onnxruntime: Any) -> bool:
 
 
 @cache
-def _mallopt() -> Any:
+def _libc() -> Any:
+    """The C library when it is glibc, else None."""
     if not sys.platform.startswith("linux"):
         return None
     try:
-        return ctypes.CDLL(None).mallopt
+        libc = ctypes.CDLL(None)
+        _ = libc.mallopt, libc.malloc_trim, libc.gnu_get_libc_version
     except (OSError, AttributeError):
         return None
+    return libc

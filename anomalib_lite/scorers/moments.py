@@ -74,14 +74,14 @@ class NestedMoments(nn.Module):
             self.sums(level).add_(part.sum(dim=1), alpha=sign)
             self.products(level).baddbmm_(part.transpose(1, 2), row, alpha=sign)
 
-    def minus(self, other: NestedMoments) -> NestedMoments:
-        """Moments of the images that are in `self` but not in `other`."""
-        rest = NestedMoments(self.grids)
-        rest.count_ = self.count_ - other.count_
+    def copy(self) -> NestedMoments:
+        """An independent copy."""
+        twin = NestedMoments(self.grids)
+        twin.count_ = self.count_.clone()
         for level in range(self.grids.levels):
-            rest.register_buffer(f"sums{level}_", self.sums(level) - other.sums(level))
-            rest.register_buffer(f"products{level}_", self.products(level) - other.products(level))
-        return rest
+            twin.register_buffer(f"sums{level}_", self.sums(level).clone())
+            twin.register_buffer(f"products{level}_", self.products(level).clone())
+        return twin
 
     def factors(self, regularisation: float) -> list[tuple[Tensor, Tensor]]:
         """Means `(P, c)` and whitening factors `(P, c, w)` per level, float32.
@@ -97,13 +97,9 @@ class NestedMoments(nn.Module):
         if int(self.count_) < 2:
             raise FitError(f"padim needs at least 2 good images, got {int(self.count_)}")
         blocks = _Blocks(self, regularisation)
-        joint: Tensor | None = None
         for level in range(self.grids.levels):
-            joint = blocks.condition(level, joint)
-        return [
-            (mean.float(), torch.cat(parts, dim=2).float())
-            for mean, parts in zip(blocks.means, blocks.factors, strict=True)
-        ]
+            blocks.condition(level)
+        return blocks.factors()
 
     def row_parts(self, level: int, widths: Sequence[int] | None = None) -> list[int]:
         """Parts of a product row: own channels, then those of all nodes below, level by level."""
@@ -122,94 +118,97 @@ class NestedMoments(nn.Module):
 
 
 class _Blocks:
-    """Covariance blocks of all levels, conditioned one level at a time, coarse to fine."""
+    """Covariance blocks of all levels, conditioned one level at a time, coarse to fine.
+
+    With `x_j` the centred channels of level j, the whitened values of level m are
+    `y_m = A_m x_m + sum_(j < m) B_mj x_j`, where `A_m` is the inverse Cholesky factor of what the
+    coarser levels leave unexplained. `rows[m]` holds `[B_m0, B_m1, ..., A_m]`, each `(P_m, c_m,
+    c_j)`.
+    """
 
     def __init__(self, moments: NestedMoments, regularisation: float) -> None:
         self.grids = moments.grids
         self.widths = moments.widths
+        self.rows: list[list[Tensor]] = []
         count = int(moments.count_)
         levels = range(self.grids.levels)
         self.means = [moments.sums(level) / count for level in levels]
         as_nodes = [mean[:, None] for mean in self.means]
-        self.own: list[Tensor] = []
         self.cross: list[list[Tensor]] = []
         for level in levels:
-            row_mean = moments._row(as_nodes, level)
-            outer = self.means[level][:, :, None] * row_mean
-            covariance = (moments.products(level) - count * outer) / (count - 1)
-            own, *below = covariance.split(moments.row_parts(level), dim=2)
-            own = own.contiguous()
-            own.diagonal(dim1=1, dim2=2).add_(regularisation)
-            self.own.append(own)
-            self.cross.append(below)
-        self.factors: list[list[Tensor]] = [[] for _ in levels]
+            covariance = torch.baddbmm(
+                moments.products(level),
+                self.means[level][:, :, None],
+                moments._row(as_nodes, level),
+                beta=1 / (count - 1),
+                alpha=-count / (count - 1),
+            )
+            covariance.diagonal(dim1=1, dim2=2).add_(regularisation)
+            self.cross.append(list(covariance.split(moments.row_parts(level), dim=2)))
 
-    def condition(self, level: int, joint: Tensor | None) -> Tensor:
-        """Whiten a level given all coarser ones.
-
-        Args:
-            level: the level.
-            joint: inverse Cholesky factor of all coarser levels at the parents `(P_parent, D, D)`.
-
-        Returns:
-            the inverse factor that includes this level, `(P, D + c, D + c)`.
-        """
-        if joint is None:
-            whitener = _inverse_cholesky(self.own[0])
-            self.factors[0].append(whitener.transpose(1, 2))
-            return whitener
-        explained = joint @ self._cross_at_parents(level)
-        slope = explained.transpose(1, 2) @ joint
-        width, known = self.widths[level], joint.shape[1]
-        explained = self._per_child(explained, level)
-        remaining = self.own[level] - explained.transpose(1, 2) @ explained
+    def condition(self, level: int) -> None:
+        """Find `rows[level]`, given those of all coarser levels."""
+        remaining = self.cross[level][0].contiguous()
+        explained = []
+        for coarse in range(level):
+            part = self._explained(coarse, level)
+            explained.append(part)
+            per_child = self._per_child(part, coarse, level)
+            remaining = remaining - per_child.transpose(1, 2) @ per_child
         whitener = _inverse_cholesky(remaining)
-        correction = -whitener @ slope.reshape(-1, width, known)
-        self.factors[level].append(whitener.transpose(1, 2))
-        self._hand_up(level, correction)
+        row = []
         if level == self.grids.levels - 1:
-            return joint
-        count = self.grids.children(level - 1, level)
-        top = torch.cat(
-            [
-                joint.repeat_interleave(count, dim=0),
-                joint.new_zeros(len(whitener), known, width),
-            ],
-            dim=2,
-        )
-        return torch.cat([top, torch.cat([correction, whitener], dim=2)], dim=1)
+            # Nothing is conditioned on the finest rows: single precision, as they are stored.
+            explained = [part.float() for part in explained]
+            self.rows = [[part.float() for part in parts] for parts in self.rows]
+            whitener = whitener.float()
+        for target in range(level):
+            slope: Tensor | None = None
+            for coarse in range(target, level):
+                term = explained[coarse].transpose(1, 2) @ self.rows[coarse][target]
+                at_nodes = term.reshape(-1, self.widths[level], self.widths[target])
+                slope = at_nodes if slope is None else slope + at_nodes
+            assert slope is not None
+            row.append(-whitener @ slope)
+        self.rows.append([*row, whitener])
 
-    def _cross_at_parents(self, level: int) -> Tensor:
-        """Covariance of all coarser channels with this level's, `(P_parent, D, K * c)`."""
-        parent = level - 1
-        parts = []
-        for coarse in range(level):
-            block = self.cross[coarse][level - coarse - 1]
-            count = self.grids.children(coarse, parent)
-            split = block.reshape(len(block), self.widths[coarse], count, -1)
-            parts.append(
-                split.permute(0, 2, 1, 3).reshape(self.grids.nodes(parent), self.widths[coarse], -1)
-            )
-        return torch.cat(parts, dim=1)
+    def factors(self) -> list[tuple[Tensor, Tensor]]:
+        """Means and factors in the layout of `NestedMoments.factors`, float32."""
+        result = []
+        for level, mean in enumerate(self.means):
+            parts = [self.rows[level][level].float().transpose(1, 2)]
+            for finer in range(level + 1, self.grids.levels):
+                part = self.rows[finer][level].float()
+                nodes, width = self.grids.nodes(level), self.widths[level]
+                split = part.reshape(nodes, -1, self.widths[finer], width)
+                parts.append(split.permute(0, 3, 1, 2).reshape(nodes, width, -1))
+            result.append((mean.float(), torch.cat(parts, dim=2)))
+        return result
 
-    def _per_child(self, stacked: Tensor, level: int) -> Tensor:
-        """`(P_parent, D, K * c)` -> `(P, D, c)`."""
-        width = self.widths[level]
-        split = stacked.reshape(len(stacked), stacked.shape[1], -1, width)
-        return split.permute(0, 2, 1, 3).reshape(-1, stacked.shape[1], width)
+    def _explained(self, coarse: int, level: int) -> Tensor:
+        """Covariance of a coarse level's whitened values with this level, `(P, c, K * c_level)`."""
+        total: Tensor | None = None
+        for source, matrix in enumerate(self.rows[coarse]):
+            block = self._at(source, coarse, level)
+            term = matrix @ block
+            total = term if total is None else total + term
+        assert total is not None
+        return total
 
-    def _hand_up(self, level: int, correction: Tensor) -> None:
-        """Store with each coarser level what its channels contribute to this one."""
-        start = 0
-        for coarse in range(level):
-            width = self.widths[coarse]
-            part = correction[:, :, start : start + width]
-            count = self.grids.children(coarse, level)
-            split = part.reshape(self.grids.nodes(coarse), count, self.widths[level], width)
-            self.factors[coarse].append(
-                split.permute(0, 3, 1, 2).reshape(self.grids.nodes(coarse), width, -1)
-            )
-            start += width
+    def _at(self, source: int, coarse: int, level: int) -> Tensor:
+        """Covariance of `source` channels with `level`, at the nodes of `coarse` in between."""
+        block = self.cross[source][level - source]
+        if source == coarse:
+            return block
+        count = self.grids.children(source, coarse)
+        split = block.reshape(len(block), self.widths[source], count, -1)
+        return split.permute(0, 2, 1, 3).reshape(self.grids.nodes(coarse), self.widths[source], -1)
+
+    def _per_child(self, stacked: Tensor, coarse: int, level: int) -> Tensor:
+        """`(P_coarse, c, K * c_level)` -> `(P_level, c, c_level)`."""
+        width, count = self.widths[level], self.grids.children(coarse, level)
+        split = stacked.reshape(len(stacked), self.widths[coarse], count, width)
+        return split.permute(0, 2, 1, 3).reshape(-1, self.widths[coarse], width)
 
 
 def _inverse_cholesky(covariance: Tensor) -> Tensor:

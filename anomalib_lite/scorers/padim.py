@@ -242,11 +242,10 @@ class PaDiM(Scorer):
         indices, image = [], []
         for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
             inside = np.flatnonzero(folds == fold)
-            part = NestedMoments(self.grids)
-            part.reset(self.moments.widths)
+            others = self.moments.copy()
             for _, nodes in self._fold_nodes(stream, inside, spool, position):
-                part.add(nodes, +1)
-            self._take_factors(self.moments.minus(part))
+                others.add(nodes, -1)
+            self._take_factors(others)
             for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
                 indices.append(chunk)
                 peak = self.enlarge(self.distances(nodes)).amax(dim=(1, 2))
