@@ -19,7 +19,7 @@ from rich.table import Table
 from anomalib_lite.cli.common import console, progress_bar
 from anomalib_lite.cli.export import report_export
 from anomalib_lite.cli.fit import report_fit
-from anomalib_lite.cli.score import score_to_folder
+from anomalib_lite.cli.score import production_report, score_to_folder
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.data.parts import write_dataset
 from anomalib_lite.data.sample import Sample
@@ -104,7 +104,9 @@ def _run_product(
     edge = EdgeModel(folder / "part.onnx")
     screen.print("self-test: this machine reproduces the fitted model on the probes in the file")
     source = open_source(parts / "test", recursive=True)
-    counts = score_to_folder(edge, source, folder, heatmaps=True, batch=1)
+    page = production_report(folder / "part.onnx", edge, str(parts / "test"))
+    counts = score_to_folder(edge, source, folder, heatmaps=True, batch=1, report=page)
+    page.write(folder / "report.html")
     screen.print(f"scored {counts['scored']} frames into [bold]{folder / 'results.jsonl'}[/bold]")
     samples = open_dataset(f"mvtec:{out / 'parts'}:{product}").samples("test")
     judged = [(sample, edge.predict(sample.path)) for sample in samples]
@@ -125,7 +127,7 @@ def _judge(
         good_rejected=f"{int(rejected[labels == 0].sum())} of {int((labels == 0).sum())}",
         defects_found=f"{int(rejected[labels == 1].sum())} of {int((labels == 1).sum())}",
         auroc=auroc(np.array([verdict.score for _, verdict in judged]), labels),
-        promise=f"at most {operating.false_reject_rate:.1%}",
+        promise=f"≤ {operating.false_reject_rate:.1%}",
         frames_per_second=speed,
     )
 
@@ -149,17 +151,18 @@ def _strip(edge: EdgeModel, judged: list[tuple[Sample, Prediction]]) -> NDArray[
 
 
 def _table(rows: list[DemoRow]) -> Table:
-    table = Table(
+    table = Table(title="What came out")
+    for heading in (
         "part",
         "detector",
-        "good images learnt",
-        "good test parts rejected",
+        "learnt",
+        "good rejected",
         "promised",
-        "defective parts found",
+        "defects found",
         "AUROC",
         "frames/s",
-        title="What came out",
-    )
+    ):
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(
             row.product,
