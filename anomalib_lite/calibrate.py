@@ -57,10 +57,7 @@ def calibrate(
         count = min(FOLDS, len(images))
         folds = np.full(len(stream), -1, np.int64)
         folds[images] = assign_folds(len(images), count, context.seed)
-        if isinstance(scorer, CrossFit):
-            held_out = cast(CrossFit, scorer).cross_fit(stream, folds, context)
-        else:
-            held_out = _refit_per_fold(scorer, stream, folds, context)
+        held_out = out_of_fold_scores(scorer, stream, folds, context)
         words = f"{OUT_OF_FOLD}, {count} folds"
     else:
         held_out = _hold_out(scorer, stream, images, context)
@@ -75,6 +72,22 @@ def calibrate(
         reference=_reference(scorer, held_out, max_false_reject),
     )
     return calibration, held_out
+
+
+def out_of_fold_scores(
+    scorer: Scorer, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
+) -> HeldOutScores:
+    """Fit `scorer` on a stream and score each image by a model that never saw its fold.
+
+    Args:
+        scorer: built, not necessarily fitted.
+        stream: images; may be a subset.
+        folds: fold of each image by its index, -1 for one that the stream does not give.
+        context: seed and progress.
+    """
+    if isinstance(scorer, CrossFit):
+        return cast(CrossFit, scorer).cross_fit(stream, folds, context)
+    return _refit_per_fold(scorer, stream, folds, context)
 
 
 def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:
@@ -129,7 +142,8 @@ def _refit_per_fold(
     """The plain form of cross-fitting, for scorers without a faster one."""
     scored = []
     for fold in range(int(folds.max()) + 1):
-        scorer.fit(stream.subset(np.flatnonzero(folds != fold)), context)
+        others = np.flatnonzero((folds >= 0) & (folds != fold))
+        scorer.fit(stream.subset(others), context)
         scored.append(score_stream(scorer, stream.subset(np.flatnonzero(folds == fold))))
     scorer.fit(stream, context)
     parts = {

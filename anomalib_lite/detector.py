@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +146,7 @@ class Detector:
                 f"the fit needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
                 "choose a smaller image size, fewer features (num_features) or a smaller backbone"
             )
+        self.spec = replace(self.spec, aspect=None)
         stream = self._stream(source)
         with torch.no_grad(), kept_for_reuse():
             calibration, held_out = calibrate(
@@ -159,6 +161,7 @@ class Detector:
                 f"all {len(stream.fingerprints)} good images are the same picture; give different "
                 "photographs"
             )
+        self.spec = replace(self.spec, aspect=stream.aspect)
         self._calibration = calibration
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(

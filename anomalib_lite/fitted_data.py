@@ -94,13 +94,18 @@ def record_images(
     for index, digest in sorted(stream.fingerprints.items()):
         score, peak = scores.get(index, (None, None))
         learnt = score is None or held_out_is_learnt
-        records.append(ImageRecord(digest[:_ID_DIGITS], learnt, score, peak))
+        records.append(ImageRecord(image_id(digest), learnt, score, peak))
     return tuple(records)
+
+
+def image_id(fingerprint: str) -> str:
+    """The id of an image in the records, from the sha256 of its prepared pixels."""
+    return fingerprint[:_ID_DIGITS]
 
 
 def digest_ids(ids: Iterable[str]) -> str:
     """sha256 over image ids, independent of their order."""
     digest = hashlib.sha256()
-    for value in sorted(value[:_ID_DIGITS] for value in ids):
+    for value in sorted(map(image_id, ids)):
         digest.update(value.encode())
     return digest.hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -19,6 +19,36 @@ from anomalib_lite.scorers import FeatureBatch
 BATCH_SIZE = 16
 _SAMPLES = 2
 _SAMPLE_SIDE = 320
+_SAME_ASPECT = 1.02
+
+
+class ChosenFrames:
+    """Some frames of a source, as a source.
+
+    Args:
+        source: what to choose from.
+        indices: which of its frames; they keep their order in the source.
+    """
+
+    def __init__(self, source: Source, indices: Iterable[int]) -> None:
+        self._source = source
+        self._chosen = frozenset(int(index) for index in indices)
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def rereadable(self) -> bool:
+        return self._source.rereadable
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def jobs(self) -> Iterator[Job]:
+        for index, job in enumerate(self._source.jobs()):
+            if index in self._chosen:
+                yield job
 
 
 class ImageStream:
@@ -59,7 +89,7 @@ class ImageStream:
         self.skipped: dict[str, str] = {}
         self.fingerprints: dict[int, str] = {}
         self.samples: list[Frame] = []
-        self._frame_sizes: list[tuple[int, int]] = []
+        self._frame_sizes: dict[tuple[int, int], None] = {}
         # A container may misstate its number of frames: count what is delivered.
         self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
         self._chosen = None if indices is None else frozenset(int(index) for index in indices)
@@ -70,7 +100,7 @@ class ImageStream:
     def __iter__(self) -> Iterator[FeatureBatch]:
         indices: list[int] = []
         frames: list[NDArray[np.uint8]] = []
-        for index, prepared in self._prepared():
+        for index, prepared in self.prepared():
             indices.append(index)
             frames.append(prepared)
             if len(frames) == BATCH_SIZE:
@@ -91,7 +121,15 @@ class ImageStream:
     @property
     def frame_hw(self) -> tuple[int, int]:
         """Size of the first usable frame, pixels."""
-        return self._frame_sizes[0] if self._frame_sizes else (0, 0)
+        return next(iter(self._frame_sizes), (0, 0))
+
+    @property
+    def aspect(self) -> float | None:
+        """Width / height of the frames when they all share one, within 2 %; else None."""
+        aspects = [columns / rows for rows, columns in self._frame_sizes]
+        if not aspects or max(aspects) > _SAME_ASPECT * min(aspects):
+            return None
+        return round(aspects[0], 4)
 
     def _features(self, indices: list[int], frames: list[NDArray[np.uint8]]) -> FeatureBatch:
         with torch.no_grad():
@@ -105,7 +143,7 @@ class ImageStream:
                 )
         return FeatureBatch(features, np.array(indices, np.int64))
 
-    def _prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    def prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Usable prepared frames in order, decoded ahead by worker threads."""
         chosen = self._chosen
         indices: list[int] = []
@@ -125,8 +163,7 @@ class ImageStream:
             index = indices[position]
             if index not in self.fingerprints:
                 self.fingerprints[index] = digest
-                if not self._frame_sizes:
-                    self._frame_sizes.append((frame.shape[0], frame.shape[1]))
+                self._frame_sizes[frame.shape[0], frame.shape[1]] = None
                 if len(self.samples) < _SAMPLES:
                     self.samples.append(_centre(frame))
             yield index, prepared
@@ -137,7 +174,12 @@ class ImageStream:
 
 
 def _centre(frame: Frame) -> Frame:
-    """The central crop of at most 320 px per side, copied: it travels inside the files."""
+    """The central crop of at most 320 px per side, of the frame's shape, copied.
+
+    It travels inside the files.
+    """
     rows, columns = frame.shape[:2]
-    top, left = max(0, (rows - _SAMPLE_SIDE) // 2), max(0, (columns - _SAMPLE_SIDE) // 2)
-    return frame[top : top + _SAMPLE_SIDE, left : left + _SAMPLE_SIDE].copy()
+    share = min(1.0, _SAMPLE_SIDE / max(rows, columns))
+    height, width = max(1, round(rows * share)), max(1, round(columns * share))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return frame[top : top + height, left : left + width].copy()

@@ -1,11 +1,12 @@
 """Measure the metrics at full resolution: value, seconds and peak memory.
 
     python benchmarks/metrics.py
+    python benchmarks/metrics.py --install-anomalib /tmp/anomalib-env
     python benchmarks/metrics.py --anomalib-python /path/to/other/env/bin/python
 
 The first form measures this project: AUPRO and the pixel metrics on 100 maps of 1024 x 1024, and
-the same while the maps are streamed, so that only the metric's own memory is seen. The second also
-runs anomalib's AUPRO, from another environment, on the same arrays in its own process, and
+the same while the maps are streamed, so that only the metric's own memory is seen. The others also
+run anomalib's AUPRO, from another environment, on the same arrays in its own process, and
 prints the ratios. Both sides use one thread unless `--threads` says otherwise.
 
 CPU seconds are steadier than seconds on a shared machine. Memory is the process's peak resident
@@ -129,6 +130,22 @@ def show(name: str, result: dict[str, float]) -> None:
     )
 
 
+def install_anomalib(folder: Path) -> Path:
+    """An environment of its own with anomalib 2.7 on this project's torch; its interpreter."""
+    python = folder / "bin" / "python"
+    if not python.is_file():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet"]
+        pinned = {
+            line.split("==")[0]: line.strip()
+            for line in (Path(__file__).parents[1] / "constraints.txt").read_text().splitlines()
+        }
+        torch, vision = pinned["torch"], pinned["torchvision"]
+        subprocess.run([*pip, torch], check=True)
+        subprocess.run([*pip, torch, vision, "anomalib==2.7.*"], check=True)
+    return python
+
+
 def main() -> None:
     """Write the arrays once, then measure every case in a fresh process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -138,7 +155,12 @@ def main() -> None:
     parser.add_argument(
         "--anomalib-python", help="interpreter of an environment with anomalib, to compare with"
     )
+    parser.add_argument(
+        "--install-anomalib", type=Path, help="make that environment in this folder first"
+    )
     options = parser.parse_args()
+    if options.install_anomalib:
+        options.anomalib_python = str(install_anomalib(options.install_anomalib))
     with tempfile.TemporaryDirectory() as folder:
         write_arrays(Path(folder), options.count, options.side)
         pixels = options.count * options.side**2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -89,7 +89,7 @@ def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
     marks = [time.perf_counter()]
     frame = decode_frame(encoded, exif=model.spec.exif)
     marks.append(time.perf_counter())
-    prepared = prepare(frame, model.spec)[None]
+    prepared = prepare(frame, replace(model.spec, aspect=None))[None]
     marks.append(time.perf_counter())
     scores, maps = model.run(prepared)
     marks.append(time.perf_counter())

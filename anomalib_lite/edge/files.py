@@ -38,6 +38,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def ensure_writable(path: str | Path) -> None:
+    """Fail now, before long work, when a file could not be written; errors as `atomic_path`."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{target.name}.", dir=target.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+
+
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
     """Write `data` to `path` atomically; errors as for `atomic_path`."""
     with atomic_path(path) as temporary, temporary.open("wb") as stream:

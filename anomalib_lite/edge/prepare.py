@@ -25,6 +25,7 @@ OUTSIDE_ROI_RGB = (124, 116, 104)
 """Colour put outside the region of interest: the ImageNet mean, zero after normalisation."""
 
 _MIN_SIDE, _MAX_SIDE = 16, 4096
+_ASPECT_TOLERANCE = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,8 @@ class InputSpec:
         alpha: `"opaque"` refuses frames with real transparency; `"ignore"` drops the channel.
         exif: whether files are turned upright by their EXIF tag (read by the decoders).
         roi: region of interest, bool `(height, width)`, or None for the whole frame.
+        aspect: width / height of the frames, set by a fit on frames of one shape; a frame that is
+            more than 10 % off is refused instead of being squeezed. None accepts any.
     """
 
     height: int = 256
@@ -50,6 +53,7 @@ class InputSpec:
     alpha: Alpha = "opaque"
     exif: Exif = "apply"
     roi: NDArray[np.bool_] | None = None
+    aspect: float | None = None
 
     def __post_init__(self) -> None:
         for side, pixels in (("height", self.height), ("width", self.width)):
@@ -95,7 +99,7 @@ class InputSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` is the inverse."""
-        fields = {
+        fields: dict[str, Any] = {
             "height": self.height,
             "width": self.width,
             "colour": self.colour,
@@ -104,6 +108,8 @@ class InputSpec:
             "exif": self.exif,
             "resize": "area when shrinking, bilinear when enlarging, stretched to the input size",
         }
+        if self.aspect is not None:
+            fields["aspect"] = self.aspect
         if self.roi is not None:
             packed = zlib.compress(np.packbits(self.roi).tobytes(), 9)
             fields["roi"] = base64.b64encode(packed).decode("ascii")
@@ -129,6 +135,7 @@ class InputSpec:
             alpha=cast(Alpha, fields["alpha"]),
             exif=cast(Exif, fields["exif"]),
             roi=roi,
+            aspect=float(fields["aspect"]) if "aspect" in fields else None,
         )
 
 
@@ -145,7 +152,9 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
     Raises:
         FrameError: the frame is not what the spec declares.
     """
-    pixels: Any = _to_8bit(_checked(frame), spec.bit_depth)
+    frame = _checked(frame)
+    _check_aspect(frame, spec)
+    pixels: Any = _to_8bit(frame, spec.bit_depth)
     pixels = _to_colour(pixels, spec)
     pixels = _resize(pixels, spec.size_hw)
     if pixels.ndim == 2:
@@ -185,6 +194,18 @@ def _checked(frame: Frame) -> Frame:
     if min(frame.shape[:2]) < 1:
         raise FrameError(f"frame has shape {frame.shape}: it holds no pixel")
     return frame
+
+
+def _check_aspect(frame: Frame, spec: InputSpec) -> None:
+    if spec.aspect is None:
+        return
+    rows, columns = frame.shape[:2]
+    found = columns / rows
+    if not 1 / _ASPECT_TOLERANCE <= found / spec.aspect <= _ASPECT_TOLERANCE:
+        raise FrameError(
+            f"frame is {rows}x{columns} (width / height {found:.2f}), the model was fitted on "
+            f"frames of width / height {spec.aspect:.2f}; crop it to the fitted view, or turn it"
+        )
 
 
 def _to_8bit(frame: Frame, bit_depth: int) -> NDArray[np.uint8]:

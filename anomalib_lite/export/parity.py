@@ -65,7 +65,8 @@ def probe_frames(samples: tuple[Frame, ...], spec: InputSpec, seed: int) -> dict
     else:
         dtype = np.uint16
     white = 2**spec.bit_depth - 1
-    shape = (spec.height, spec.width, 3)
+    rows, columns = samples[0].shape[:2] if samples else spec.size_hw
+    shape = (rows, columns, 3)
     noise = np.random.default_rng(seed).integers(0, white + 1, shape).astype(dtype)
     frames: dict[str, Frame] = {f"good {index}": item for index, item in enumerate(samples)}
     frames["noise"] = noise

@@ -1,5 +1,7 @@
 """`Detector`: fit, predict, and what happens with few, bad or odd images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -281,9 +283,11 @@ def test_a_sample_larger_than_needed_is_cropped_to_its_centre(padim):
     side = streams_module._SAMPLE_SIDE
     shape = (side + 100, side + 31, 3)
     frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    stream = ImageStream(Stated([frame], 1), padim.backbone, padim.spec)
+    stream = ImageStream(Stated([frame], 1), padim.backbone, replace(padim.spec, aspect=None))
     list(stream)
-    np.testing.assert_array_equal(stream.samples[0], frame[50 : 50 + side, 15 : 15 + side])
+    width = round((side + 31) * side / (side + 100))
+    left = (side + 31 - width) // 2
+    np.testing.assert_array_equal(stream.samples[0], frame[50 : 50 + side, left : left + width])
 
 
 def test_a_fingerprint_does_not_depend_on_order_but_on_pixels(padim, good_frames):

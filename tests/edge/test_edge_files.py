@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_lite.edge import AnomalibLiteError, ModelFileError
-from anomalib_lite.edge.files import atomic_path, sha256_file, write_bytes_atomic
+from anomalib_lite.edge.files import (
+    atomic_path,
+    ensure_writable,
+    sha256_file,
+    write_bytes_atomic,
+)
 from anomalib_lite.edge.integrity import UNSEALED, seal, verify_seal
 
 
@@ -143,3 +148,10 @@ def test_foreign_empty_and_missing_files_carry_no_seal(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     assert not verify_seal(path)
+
+
+def test_a_place_that_cannot_be_written_is_found_out_before_the_work(tmp_path):
+    ensure_writable(tmp_path / "new" / "part.safetensors")
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(AnomalibLiteError, match=r"cannot write .*part\.safetensors"):
+        ensure_writable("/proc/nowhere/part.safetensors")
