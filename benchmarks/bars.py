@@ -125,9 +125,11 @@ class Block:
         if name.split(".")[0] in self.names: raise ImportError("blocked: " + name)
 sys.meta_path.insert(0, Block())
 from anomalib_lite.edge import EdgeModel
-verdict = EdgeModel(sys.argv[1]).predict(sys.argv[2])
-rss = [line for line in open("/proc/self/status") if line.startswith("VmRSS")][0].split()[1]
-print(json.dumps({"resident_mb": int(rss) / 1024, "score": verdict.score}))
+model = EdgeModel(sys.argv[1])
+verdict = model.predict(sys.argv[2])
+lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(json.dumps({"resident_mib": int(lines["VmRSS"].split()[0]) / 1024,
+                  "peak_mib": int(lines["VmHWM"].split()[0]) / 1024, "score": verdict.score}))
 """
 
 SEEDED = """
