@@ -40,7 +40,7 @@ class FittedData:
         records: one entry per usable image.
         skipped: image name -> why it was left out.
         frame_hw: size of the first frame, pixels.
-        samples: a few raw frames (centre crops), for the probes of an export.
+        samples: a few raw frames (shrunk), for the probes of an export.
     """
 
     source: str

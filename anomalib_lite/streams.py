@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anomalib_lite.backbones import Backbone
 from anomalib_lite.edge.errors import FitError, FrameError, SourceError
 from anomalib_lite.edge.frames import Frame
-from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
 from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FeatureBatch
 
@@ -66,7 +66,8 @@ class ImageStream:
     Attributes:
         skipped: image name -> why it was left out.
         fingerprints: image index -> sha256 of its prepared pixels.
-        samples: the first usable raw frames (centre crops when larger than 320 px).
+        samples: the first usable raw frames (shrunk when larger than 320 px: they travel
+            inside the files).
     """
 
     def __init__(
@@ -165,21 +166,9 @@ class ImageStream:
                 self.fingerprints[index] = digest
                 self._frame_sizes[frame.shape[0], frame.shape[1]] = None
                 if len(self.samples) < _SAMPLES:
-                    self.samples.append(_centre(frame))
+                    self.samples.append(shrink(frame, _SAMPLE_SIDE).copy())
             yield index, prepared
 
     def _prepare(self, frame: Frame) -> tuple[Frame, NDArray[np.uint8], str]:
         prepared = prepare(frame, self.spec)
         return frame, prepared, hashlib.sha256(prepared.tobytes()).hexdigest()
-
-
-def _centre(frame: Frame) -> Frame:
-    """The central crop of at most 320 px per side, of the frame's shape, copied.
-
-    It travels inside the files.
-    """
-    rows, columns = frame.shape[:2]
-    share = min(1.0, _SAMPLE_SIDE / max(rows, columns))
-    height, width = max(1, round(rows * share)), max(1, round(columns * share))
-    top, left = (rows - height) // 2, (columns - width) // 2
-    return frame[top : top + height, left : left + width].copy()

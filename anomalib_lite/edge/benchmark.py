@@ -117,7 +117,7 @@ def _photograph(model: Model, frame_hw: tuple[int, int] | None) -> bytes:
 
 
 def _example(model: Model) -> tuple[Frame, tuple[int, int]]:
-    """A good part's picture (perhaps cropped) and the size of the frames that were fitted."""
+    """A good part's picture (perhaps shrunk) and the size of the frames that were fitted."""
     metadata = getattr(model, "metadata", None)
     if metadata is not None:
         rows, columns = metadata.about["data"]["frame_hw"]

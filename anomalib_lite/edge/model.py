@@ -143,7 +143,8 @@ class EdgeModel:
         )
         threshold = self._metadata.calibration.threshold
         same_verdict = all((measured > threshold) == (score > threshold) for measured, _ in pairs)
-        passed = worst <= self._metadata.tolerance and same_verdict
+        allowed = self._metadata.tolerance * self._engine.rounding
+        passed = worst <= allowed and same_verdict
         return ProbeResult(name, score, pairs[0][0], worst, passed)
 
     def _refuse_unless_reproduced(self) -> None:

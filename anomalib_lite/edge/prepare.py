@@ -165,6 +165,15 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
     return prepared
 
 
+def shrink(frame: Frame, longest: int) -> Frame:
+    """A frame of the same kind and shape whose longer side is at most `longest` pixels."""
+    rows, columns = frame.shape[:2]
+    share = min(1.0, longest / max(rows, columns))
+    size_hw = max(1, round(rows * share)), max(1, round(columns * share))
+    shrunk: Frame = _resize(np.ascontiguousarray(frame), size_hw)
+    return shrunk.reshape(*size_hw, *frame.shape[2:])
+
+
 def map_to_frame(
     anomaly_map: NDArray[np.float32], frame_hw: tuple[int, int], spec: InputSpec
 ) -> NDArray[np.float32]:

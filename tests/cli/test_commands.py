@@ -248,7 +248,7 @@ MISTAKES = {
     "odd digits": (["fit", "{good}", *FIT, "--image-size", "²"], "write 256 or HxW"),
     "small": (["fit", "{good}", *FIT, "--image-size", "8"], "choose 16 to 4096"),
     "backbone": (["fit", "{good}", *FIT, "--backbone", "resnet81"], "unknown backbone"),
-    "detector": (["fit", "{good}", *FIT, "--detector", "svm"], "choose from mvg, padim"),
+    "detector": (["fit", "{good}", *FIT, "--detector", "svm"], "mvg, padim"),
     "layer": (["fit", "{good}", *FIT, "--layers", "a,b"], "choose from octave1"),
     "colour": (["fit", "{good}", *FIT, "--colour", "blue"], "choose one of rgb, grey"),
     "depth": (["fit", "{good}", *FIT, "--bit-depth", "32"], "choose 8 to 16"),

@@ -10,6 +10,7 @@ from anomalib_lite import detector as detector_module
 from anomalib_lite import streams as streams_module
 from anomalib_lite.calibrate import assign_folds
 from anomalib_lite.edge import FitError, FrameError, SettingsError, SourceError
+from anomalib_lite.edge.prepare import shrink
 from anomalib_lite.edge.sources import Job
 from anomalib_lite.fitted_data import digest_ids
 from anomalib_lite.streams import ImageStream
@@ -214,7 +215,7 @@ def test_an_unfitted_detector_says_so(use, tmp_path, good_frames):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"detector": "svm"}, "unknown detector 'svm'; choose from mvg, padim"),
+        ({"detector": "svm"}, "unknown detector 'svm'; choose from "),
         ({"backbone": "resnet81"}, "unknown backbone 'resnet81'"),
         ({"calibration": "none"}, "calibration is 'none'; choose auto, folds or holdout"),
         ({"max_false_reject": 0}, "max_false_reject is 0; choose between 0 and 1"),
@@ -279,15 +280,24 @@ def test_every_kind_of_frame_goes_all_the_way(spec, convert, good_frames, tmp_pa
     assert report.parity.passed
 
 
-def test_a_sample_larger_than_needed_is_cropped_to_its_centre(padim):
+def test_a_sample_larger_than_needed_is_shrunk_in_its_shape(padim):
     side = streams_module._SAMPLE_SIDE
-    shape = (side + 100, side + 31, 3)
-    frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    frame = np.full((2 * side, side, 3), 90, np.uint8)
+    frame[: side // 2] = 200
     stream = ImageStream(Stated([frame], 1), padim.backbone, replace(padim.spec, aspect=None))
     list(stream)
-    width = round((side + 31) * side / (side + 100))
-    left = (side + 31 - width) // 2
-    np.testing.assert_array_equal(stream.samples[0], frame[50 : 50 + side, left : left + width])
+    assert stream.samples[0].shape == (side, side // 2, 3)
+    assert (stream.samples[0][: side // 4] == 200).all()
+    assert (stream.samples[0][side // 4 :] == 90).all()
+
+
+@pytest.mark.parametrize("shape", [(640, 500), (640, 500, 1), (640, 500, 3), (640, 500, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_shrinking_keeps_the_kind_of_a_frame(shape, dtype):
+    shrunk = shrink(np.full(shape, 77, dtype), 320)
+    assert shrunk.shape == (320, 250, *shape[2:])
+    assert shrunk.dtype == dtype
+    assert (shrunk == 77).all()
 
 
 def test_a_fingerprint_does_not_depend_on_order_but_on_pixels(padim, good_frames):

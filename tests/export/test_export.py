@@ -308,3 +308,19 @@ def test_probe_frames_travel_without_loss(rng, shape, dtype):
     np.testing.assert_array_equal(again.frame, frame)
     assert again.frame.dtype == dtype
     assert (again.name, again.score, again.map_peak) == ("x", 0.1, 1 / 3)
+
+
+def test_a_coarser_engine_gets_a_wider_self_test_but_no_other_verdict(padim_files, monkeypatch):
+    edge = EdgeModel(padim_files[1])
+    exact = edge.run
+
+    def coarse(share):
+        return lambda frames: tuple((1 + share) * item for item in exact(frames))
+
+    monkeypatch.setattr(edge, "run", coarse(5e-3))
+    assert not any(result.passed for result in edge.check())
+    monkeypatch.setattr(edge._engine, "rounding", 20.0)
+    same = [result for result in edge.check() if result.passed]
+    assert same
+    monkeypatch.setattr(edge, "run", coarse(5e-2))
+    assert not any(result.passed for result in edge.check())
