@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -107,9 +108,9 @@ class Scorer(nn.Module, ABC):
     localises: ClassVar[bool] = True
     layout: FeatureLayout
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments, as plain JSON types."""
+        """Constructor arguments, as plain JSON types; the constructor stores each by its name."""
+        return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     def build(self, layout: FeatureLayout) -> None:
         """Allocate whatever depends on the layout; called before `fit` and before loading."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -63,13 +63,6 @@ class MVG(Scorer):
         self.components: Components = components
         self.variance = variance
         self.num_components = num_components
-
-    def settings(self) -> dict[str, Any]:
-        return {
-            "components": self.components,
-            "variance": self.variance,
-            "num_components": self.num_components,
-        }
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)

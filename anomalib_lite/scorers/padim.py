@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -81,13 +80,6 @@ class PaDiM(Scorer):
         self.num_features = num_features
         self.regularisation = regularisation
         self.sigma = sigma
-
-    def settings(self) -> dict[str, Any]:
-        return {
-            "num_features": self.num_features,
-            "regularisation": self.regularisation,
-            "sigma": self.sigma,
-        }
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
