@@ -6,7 +6,7 @@ import torch
 
 from anomalib_lite.calibrate import score_stream
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.fitted_data import FittedData, ImageRecord, record_images
+from anomalib_lite.fitted_data import FittedData, ImageRecord, image_id, record_images
 from anomalib_lite.scorers import FitContext, Forget, PartialFit, Scorer
 from anomalib_lite.streams import ImageStream
 
@@ -78,7 +78,7 @@ def _matches(stream: ImageStream, records: list[ImageRecord]) -> list[tuple[int,
         by_id.setdefault(record.id, []).append(record)
     found = []
     for index, digest in sorted(stream.fingerprints.items()):
-        candidates = by_id.get(digest[: len(records[0].id)], [])
+        candidates = by_id.get(image_id(digest), [])
         if not candidates:
             raise FitError(
                 f"image {index + 1} of {stream.source.name} is not among those that were fitted; "

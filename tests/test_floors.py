@@ -17,6 +17,8 @@ FLOORS = {
     "scorers": 2,
     "detector": 3,
     "streams": 3,
+    "audit": 3,
+    "feedback": 3,
     "calibrate": 3,
     "detector_file": 3,
     "fitted_data": 3,

@@ -11,10 +11,13 @@ import typer
 from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
 
 if TYPE_CHECKING:
+    from anomalib_lite.audit import AuditReport
     from anomalib_lite.detector import Detector
     from anomalib_lite.edge.prepare import InputSpec
 
 SKIPPED = 3
+CONTAMINATION = ("trust", "audit", "exclude")
+_TOP_SHOWN = 10
 
 
 def fit(
@@ -69,6 +72,14 @@ def fit(
         str, typer.Option(help="apply turns photographs upright by their EXIF tag; or ignore.")
     ] = "apply",
     seed: Annotated[int, typer.Option(help="Same seed, same images: same bytes.")] = 0,
+    contamination: Annotated[
+        str,
+        typer.Option(
+            help="trust takes every image as good; audit also ranks them by how odd they look to "
+            "models fitted on the others (OUT.audit.json, OUT.audit.html); exclude then fits "
+            "without the suspects. For folders that nobody has looked through."
+        ),
+    ] = "trust",
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="Setting of the detector, e.g. --set components=low."),
@@ -77,9 +88,15 @@ def fit(
     """Learn what good parts look like and choose a threshold, from good images only."""
     from anomalib_lite.detector import Detector
     from anomalib_lite.edge.errors import SettingsError
+    from anomalib_lite.edge.files import ensure_writable
 
     if out.suffix != ".safetensors":
         raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
+    ensure_writable(out)
+    if contamination not in CONTAMINATION:
+        raise SettingsError(
+            f"--contamination {contamination}: choose one of {', '.join(CONTAMINATION)}"
+        )
     spec = _spec(image_size, colour, bit_depth, alpha, exif, roi)
     fitted = Detector(
         detector,
@@ -94,8 +111,11 @@ def fit(
     )
     err = console(stderr=True)
     err.print(f"memory for statistics: about {fitted.memory_bytes() / 1e6:.0f} MB")
-    with progress_bar() as progress:
-        fitted.fit(source, progress=progress)
+    if contamination == "trust":
+        with progress_bar() as progress:
+            fitted.fit(source, progress=progress)
+    else:
+        _fit_audited(fitted, source, out, exclude=contamination == "exclude")
     fitted.save(out)
     report_fit(fitted, out)
     if fitted.data.skipped:
@@ -123,6 +143,48 @@ def report_fit(fitted: Detector, out: Path) -> None:
         screen.print(f"[red]{len(data.skipped)} image(s) could not be used:[/red]")
         for name, why in list(data.skipped.items())[:20]:
             screen.print(f"  {name}: {why}")
+
+
+def _fit_audited(fitted: Detector, source: str, out: Path, *, exclude: bool) -> None:
+    """Audit the images, write what was found beside `out`, then fit on all or without suspects."""
+    import json
+
+    from anomalib_lite.audit import audit, fit_without_suspects
+    from anomalib_lite.edge.files import write_bytes_atomic
+    from anomalib_lite.edge.sources import open_source
+    from anomalib_lite.report.audit import write_audit
+
+    frames = open_source(source, exif=fitted.spec.exif)
+    with progress_bar() as progress:
+        report = audit(fitted, frames, progress=progress)
+    listing = json.dumps(report.to_dict(), indent=1) + "\n"
+    write_bytes_atomic(out.with_suffix(".audit.json"), listing.encode())
+    page = write_audit(report, frames, out.with_suffix(".audit.html"))
+    _report_audit(report, page)
+    with progress_bar() as progress:
+        if exclude:
+            fit_without_suspects(fitted, frames, report, progress=progress)
+        else:
+            fitted.fit(frames, progress=progress)
+
+
+def _report_audit(report: AuditReport, page: Path) -> None:
+    """Print the images that stand out most."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    screen = console()
+    screen.print(
+        f"audit: {len(report.suspects)} of {len(report.entries)} images are suspects, see {page}",
+        markup=False,
+    )
+    table = Table("image", "score", "robust z", "adjusted p", "weight")
+    shown = [entry for entry in report.entries if entry.weight < 1][:_TOP_SHOWN]
+    for entry in shown:
+        figures = (f"{entry.score:.4g}", f"{entry.robust_z:z.1f}", f"{entry.p_value:.2g}")
+        table.add_row(escape(entry.name), *figures, f"{entry.weight:.2f}")
+    if shown:
+        screen.print(table)
 
 
 def _scorer_settings(pairs: list[str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from anomalib_lite.cli.fit import fit
 from anomalib_lite.cli.info import info
 from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
+from anomalib_lite.cli.update import update
 
 app = typer.Typer(
     name="anomalib-lite",
@@ -26,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (fit, export, check, info, score, bench, evaluate, report, datasets, demo):
+for command in (fit, update, export, check, info, score, bench, evaluate, report, datasets, demo):
     app.command()(command)
 
 INTERRUPTED = 130

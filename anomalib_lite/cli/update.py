@@ -1,0 +1,139 @@
+"""`anomalib-lite update`: learn images confirmed as good, forget others, refuse what is worse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anomalib_lite.cli.common import console, progress_bar
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from anomalib_lite.feedback import HeldOut, UpdateReport
+
+REFUSED = 1
+SKIPPED = 3
+_MOST_LISTED = 20
+_RISE = 1.05
+
+
+def update(
+    model: Annotated[Path, typer.Argument(help="The detector (.safetensors).")],
+    add: Annotated[
+        str | None,
+        typer.Option(help="Images that a person has confirmed to be good: folder, glob or file."),
+    ] = None,
+    forget: Annotated[
+        str | None,
+        typer.Option(help="Images to take out again, which it was fitted on: folder or file."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write here and leave MODEL as it is; default: replace it, and keep the old file "
+            "beside it as MODEL.previous.safetensors."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write although held-out false rejects got worse.")
+    ] = False,
+) -> None:
+    """Learn on from good images; exit status 1, nothing written, when false rejects get worse."""
+    from anomalib_lite.detector import Detector
+    from anomalib_lite.edge.files import write_bytes_atomic
+    from anomalib_lite.feedback import update_detector
+
+    _check_names(model, out)
+    target = model if out is None else out
+    detector = Detector.load(model)
+    previous = model.read_bytes() if target.resolve() == model.resolve() else None
+    with progress_bar() as progress:
+        report = update_detector(detector, add=add, forget=forget, progress=progress)
+    report_update(report)
+    if report.reasons and not force:
+        words = f"refused: {target} was not written; --force writes it all the same"
+        console().print(words, markup=False, style="red")
+        raise typer.Exit(REFUSED)
+    if previous is not None:
+        beside = model.with_name(f"{model.stem}.previous.safetensors")
+        write_bytes_atomic(beside, previous)
+        console().print(f"the detector before this update: {beside}", markup=False)
+    detector.save(target)
+    console().print(f"written: {target}; export it again for the edge", markup=False)
+    if report.skipped:
+        raise typer.Exit(SKIPPED)
+
+
+def report_update(report: UpdateReport) -> None:
+    """Print before and after, what was left out, and what a person should know."""
+    screen = console()
+    screen.print(_table(report))
+    then, now = report.operating
+    screen.print(now.explain(), style="green" if now.honoured else "yellow")
+    if now.threshold > _RISE * then.threshold > 0:
+        rise = now.threshold / then.threshold - 1
+        screen.print(
+            f"the threshold rose by {rise:.0%}: parts that score between the two were rejected "
+            "before and pass now; try it on parts known to be defective",
+            style="yellow",
+        )
+    for reason in report.reasons:
+        screen.print(f"worse: {reason}", markup=False, style="red")
+    _list(f"{len(report.known)} image(s) known already, not added again:", list(report.known))
+    unusable = [f"{name}: {why}" for name, why in report.skipped.items()]
+    _list(f"{len(unusable)} image(s) could not be used:", unusable)
+
+
+def _table(report: UpdateReport) -> Table:
+    from rich.table import Table
+
+    then, now = report.operating
+    kept, added = report.kept, report.added
+    table = Table("", "before", "after")
+    table.add_row("good images", str(report.images[0]), str(report.images[1]))
+    table.add_row("threshold", f"{then.threshold:.4g}", f"{now.threshold:.4g}")
+    table.add_row(
+        "promised false rejects", f"{then.false_reject_rate:.2%}", f"{now.false_reject_rate:.2%}"
+    )
+    for words, group in (("calibration images in both", kept), ("new images", added)):
+        if not group.before.images:
+            continue
+        title = f"{words} ({group.before.images})"
+        table.add_section()
+        table.add_row(f"{title}: rejected", _rejected(group.before), _rejected(group.after))
+        table.add_row("  median, 99 % of threshold", _spread(group.before), _spread(group.after))
+    return table
+
+
+def _rejected(scores: HeldOut) -> str:
+    return f"{scores.rejected} = {scores.rejected / scores.images:.1%}"
+
+
+def _spread(scores: HeldOut) -> str:
+    return f"{scores.of_threshold(0.5):.2f}, {scores.of_threshold(0.99):.2f}"
+
+
+def _list(heading: str, lines: list[str]) -> None:
+    if not lines:
+        return
+    screen = console()
+    screen.print(heading, style="red")
+    for line in lines[:_MOST_LISTED]:
+        screen.print(f"  {line}", markup=False)
+    if len(lines) > _MOST_LISTED:
+        screen.print(f"  and {len(lines) - _MOST_LISTED} more")
+
+
+def _check_names(model: Path, out: Path | None) -> None:
+    from anomalib_lite.edge.errors import SettingsError
+
+    if model.suffix == ".onnx":
+        raise SettingsError(
+            f"{model}: an edge file cannot learn; update its detector (.safetensors), then export"
+        )
+    for path in (model, out):
+        if path is not None and path.suffix != ".safetensors":
+            raise SettingsError(f"{path}: the detector file must end in .safetensors")

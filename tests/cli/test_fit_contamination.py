@@ -1,0 +1,109 @@
+"""`anomalib-lite fit --contamination` from end to end."""
+
+import json
+
+import cv2
+import pytest
+
+from anomalib_lite import Detector
+from anomalib_lite.data.parts import render
+
+FIT = ["--image-size", "64", "--set", "num_features=12"]
+BAD = ("03<b>.png", "11.png", "20.png")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Twenty-four parts, three of them bad; one name would be markup."""
+    folder = tmp_path_factory.mktemp("mixed") / "train"
+    folder.mkdir()
+    kinds = dict(zip((3, 11, 20), ("swarf", "missing_hole", "extra_hole"), strict=True))
+    for i in range(24):
+        image = render("flange", seed=3, index=i, size=96, defect=kinds.get(i)).image
+        name = BAD[0] if i == 3 else f"{i:02d}.png"
+        cv2.imwrite(str(folder / name), image[:, :, ::-1])
+    return folder
+
+
+@pytest.fixture
+def part(tmp_path):
+    return tmp_path / "part.safetensors"
+
+
+def test_audit_lists_the_suspects_and_fits_on_everything(run, mixed, part):
+    status, out, _ = run("fit", mixed, "--out", part, *FIT, "--contamination", "audit")
+    assert status == 0
+    assert "3 of 24 images are suspects" in out
+    for name in BAD:
+        assert name in out
+    assert Detector.load(part).data.images == 24
+    listing = json.loads(part.with_suffix(".audit.json").read_text())
+    assert [entry["position"] for entry in listing["entries"][:3]] != [0, 1, 2]
+    assert {entry["name"] for entry in listing["entries"][:3]} == {str(mixed / n) for n in BAD}
+    assert listing["images"] == 24
+    assert listing["suspects"] == 3
+
+
+def test_exclude_leaves_the_suspects_out_and_the_promise_says_so(run, mixed, part):
+    status, out, _ = run("fit", mixed, "--out", part, *FIT, "--contamination", "exclude")
+    assert status == 0
+    fitted = Detector.load(part)
+    assert fitted.data.images == 21
+    assert "3 suspected image(s) left out after an audit" in fitted.calibration.method
+    assert "3 suspected image(s) left out after an audit" in out
+    assert part.with_suffix(".audit.json").exists()
+
+
+def test_trust_is_the_default_and_writes_no_audit(run, mixed, part):
+    assert run("fit", mixed, "--out", part, *FIT)[0] == 0
+    assert [path.name for path in part.parent.iterdir()] == ["part.safetensors"]
+    plain = part.read_bytes()
+    run("fit", mixed, "--out", part, *FIT, "--contamination", "audit")
+    assert part.read_bytes() == plain
+
+
+def test_the_page_shows_the_suspects_is_complete_and_escapes_names(run, mixed, part):
+    run("fit", mixed, "--out", part, *FIT, "--contamination", "audit")
+    page = part.with_suffix(".audit.html").read_text()
+    assert page.count("<figure>") == 3
+    assert page.count("data:image/jpeg;base64,") == 6
+    assert "03&lt;b&gt;.png" in page
+    assert "03<b>.png" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_page_without_suspects_says_so(run, good_folder, part):
+    arguments = ["--detector", "mvg", "--image-size", "64", "--contamination", "audit"]
+    assert run("fit", good_folder, "--out", part, *arguments)[0] == 0
+    page = part.with_suffix(".audit.html").read_text()
+    assert "No image stands out" in page
+    assert "<figure>" not in page
+
+
+def test_the_same_images_give_the_same_audit_files(run, mixed, part):
+    written = []
+    for _ in range(2):
+        run("fit", mixed, "--out", part, *FIT, "--contamination", "exclude")
+        written.append([path.read_bytes() for path in sorted(part.parent.iterdir())])
+    assert written[0] == written[1]
+
+
+def test_unreadable_images_are_listed_in_the_audit_and_give_status_three(run, mixed, part):
+    broken = mixed / "99.png"
+    broken.write_bytes(b"no picture")
+    try:
+        status, _, _ = run("fit", mixed, "--out", part, *FIT, "--contamination", "exclude")
+    finally:
+        broken.unlink()
+    assert status == 3
+    assert list(json.loads(part.with_suffix(".audit.json").read_text())["skipped"]) == [str(broken)]
+    assert "99.png" in part.with_suffix(".audit.html").read_text()
+    assert Detector.load(part).data.images == 21
+
+
+def test_an_unknown_choice_is_one_line(run, mixed, part):
+    status, _, err = run("fit", mixed, "--out", part, *FIT, "--contamination", "delete")
+    assert status == 2
+    assert "choose one of trust, audit, exclude" in err
+    assert not part.exists()
