@@ -1,7 +1,9 @@
 """Scorers: each learns what is normal from features, then scores features."""
 
+from anomalib_lite.scorers import knn as _knn  # noqa: F401 - registers itself
 from anomalib_lite.scorers import mvg as _mvg  # noqa: F401 - registers itself
 from anomalib_lite.scorers import padim as _padim  # noqa: F401 - registers itself
+from anomalib_lite.scorers import patchcore as _patchcore  # noqa: F401 - registers itself
 from anomalib_lite.scorers.base import (
     CrossFit,
     Explain,

@@ -1,0 +1,301 @@
+"""Measure PatchCore and its kNN baseline: accuracy, fit time, memory, latency.
+
+    python benchmarks/patchcore.py
+    python benchmarks/patchcore.py --only fit --anomalib-python /path/to/other/env/bin/python
+
+`accuracy` fits each method on the good images of five sets (resnet18, 256 x 256, one pass over the
+images for all methods) and measures maps and masks at 256 x 256. `fit` times a fit in a fresh
+process, calibration included, on the first 60 images of bottle and on all; with `--anomalib-python`
+also anomalib's PatchCore on the same 60, in its own environment. `latency` compares the exported
+file with a budget of 2,000 patches with the bare network. Needs the images and weights of ../shared
+(or --data and --weights). Nothing is tuned on these test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+SETS = (
+    "mvtec_ad/bottle",
+    "mvtec_ad/screw",
+    "mvtec_loco_flat/juice_bottle",
+    "magnetic_tile",
+    "hazelnut_toy",
+)
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "patchcore": ("patchcore", {}),
+    "patchcore plain": ("patchcore", {"embedding": "plain"}),
+    "patchcore rows=2000": ("patchcore", {"rows": 2000}),
+    "knn patches": ("knn", {"mode": "patches"}),
+    "knn pooled": ("knn", {}),
+}
+COMPARED_IMAGES = 60
+
+FIT = """
+import json, resource, sys, time
+from pathlib import Path
+from anomalib_lite import Detector
+paths = sorted(Path(sys.argv[1]).iterdir())[:int(sys.argv[2])]
+detector = Detector("patchcore", backbone="resnet18", **json.loads(sys.argv[3]))
+start, cpu = time.perf_counter(), time.process_time()
+detector.fit(paths)
+print(json.dumps({"images": len(paths), "fit_s": time.perf_counter() - start,
+                  "cpu_s": time.process_time() - cpu,
+                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                  "estimate_mb": detector.memory_bytes() / 1e6}))
+"""
+
+ANOMALIB = """
+import json, os, resource, sys, tempfile, time
+from pathlib import Path
+import torch
+try:
+    import torchvision
+except RuntimeError:
+    for module in [m for m in sys.modules if m.startswith("torchvision")]:
+        del sys.modules[module]
+    library = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+import numpy as np, cv2
+from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+torch.set_num_threads(2)
+paths = sorted(Path(sys.argv[1]).iterdir())[:int(sys.argv[2])]
+model = PatchcoreModel(layers=["layer2", "layer3"], backbone="resnet18", pre_trained=False)
+model.train()
+start, cpu = time.perf_counter(), time.process_time()
+rows = []
+with torch.no_grad():
+    for first in range(0, len(paths), 16):
+        frames = [cv2.resize(cv2.imread(str(p)), (256, 256), interpolation=cv2.INTER_AREA)
+                  for p in paths[first:first + 16]]
+        batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
+        rows.append(model(batch))
+    try:
+        model.subsample_embedding(0.1)
+    except TypeError:
+        model.subsample_embedding(torch.vstack(rows), 0.1)
+print(json.dumps({"images": len(paths), "fit_s": time.perf_counter() - start,
+                  "cpu_s": time.process_time() - cpu,
+                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                  "bank_rows": int(model.memory_bank.shape[0])}))
+"""
+
+
+class Held:
+    """A stream read once and held in memory, for several fits."""
+
+    def __init__(self, stream: Any) -> None:
+        self.layout = stream.layout
+        self.batches = list(stream)
+
+    def __len__(self) -> int:
+        return sum(len(batch.indices) for batch in self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
+
+
+def accuracy(options: argparse.Namespace) -> None:
+    """Image AUROC, pixel AUROC and AUPRO of every method on every set."""
+    import torch
+
+    from anomalib_lite.backbones import create_backbone
+    from anomalib_lite.edge.prepare import InputSpec
+    from anomalib_lite.edge.sources import open_source
+    from anomalib_lite.scorers import FitContext, create_scorer
+    from anomalib_lite.streams import ImageStream
+
+    spec = InputSpec(height=256, width=256)
+    backbone = create_backbone("resnet18", input_hw=spec.size_hw)
+    for name in options.sets:
+        folder = options.data / name
+        good = Held(ImageStream(open_source(str(folder / "train/good")), backbone, spec))
+        paths = sorted(path for path in (folder / "test").glob("*/*") if path.is_file())
+        fitted, seconds = {}, {}
+        with torch.no_grad():
+            for method in options.methods:
+                kind, settings = METHODS[method]
+                scorer = create_scorer(kind, **settings)
+                scorer.build(good.layout)
+                start = time.perf_counter()
+                scorer.fit(good, FitContext())  # type: ignore[arg-type]
+                seconds[method] = time.perf_counter() - start
+                fitted[method] = scorer
+            images = len(good)
+            good.batches.clear()
+            scores: dict[str, list[Any]] = {method: [] for method in options.methods}
+            maps: dict[str, list[Any]] = {method: [] for method in options.methods}
+            for batch in ImageStream(open_source([str(path) for path in paths]), backbone, spec):
+                for method, scorer in fitted.items():
+                    found = scorer(batch.features)
+                    scores[method].append(found.image.numpy())
+                    if scorer.localises:
+                        maps[method].append(found.map.numpy())
+        labels = np.array([path.parent.name != "good" for path in paths])
+        masks = [_mask(folder, path) for path in paths]
+        for method in options.methods:
+            figures = _figures(labels, scores[method], maps[method], masks)
+            print(
+                f"| {Path(name).name} | {method} | {figures} | {images} | {seconds[method]:.1f} |",
+                flush=True,
+            )
+
+
+def _figures(labels: Any, scores: list[Any], maps: list[Any], masks: list[Any]) -> str:
+    from sklearn.metrics import roc_auc_score
+
+    from anomalib_lite.metrics import aupro, pixel_metrics
+
+    image = float(roc_auc_score(labels, np.concatenate(scores)))
+    if not maps:
+        return f"{image:.4f} | – | –"
+    joined, truth = np.concatenate(maps), np.stack(masks)
+    return f"{image:.4f} | {pixel_metrics(joined, truth).auroc:.4f} | {aupro(joined, truth):.4f}"
+
+
+def _mask(folder: Path, path: Path) -> Any:
+    """Ground truth at 256 x 256 (nearest), zeros for a good image."""
+    import cv2
+
+    truth = folder / "ground_truth" / path.parent.name
+    for candidate in (truth / f"{path.stem}.png", truth / f"{path.stem}_mask.png"):
+        if candidate.is_file():
+            mask = cv2.imread(str(candidate), cv2.IMREAD_GRAYSCALE)
+            small = cv2.resize(mask, (256, 256), interpolation=cv2.INTER_NEAREST)
+            return (small > 0).astype(np.uint8)
+    return np.zeros((256, 256), np.uint8)
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Fit time and peak memory, each in a fresh process."""
+    good = options.data / "mvtec_ad/bottle/train/good"
+    cases = [("60 images", COMPARED_IMAGES, {}), ("all images", 10**6, {})]
+    ours = None
+    for label, count, settings in cases:
+        result = child(sys.executable, FIT, str(good), str(count), json.dumps(settings))
+        show(f"anomalib_lite patchcore, {label}", result)
+        ours = ours or result
+    if options.anomalib_python and ours:
+        theirs = child(options.anomalib_python, ANOMALIB, str(good), str(COMPARED_IMAGES))
+        show("anomalib patchcore, 60 images", theirs)
+        for key in ("fit_s", "cpu_s", "peak_mb"):
+            print(f"anomalib / anomalib_lite, {key}: {theirs[key] / ours[key]:.2f} x", flush=True)
+
+
+def latency(options: argparse.Namespace) -> None:
+    """Exported file with 2,000 patches against the bare network, interleaved, batch 1."""
+    import onnxruntime
+    import torch
+
+    from anomalib_lite import Detector
+
+    class Bare(torch.nn.Module):
+        def __init__(self, backbone: Any) -> None:
+            super().__init__()
+            self.backbone = backbone
+
+        def forward(self, frames: Any) -> Any:
+            return tuple(self.backbone.extract(self.backbone.normalise(frames)).values())
+
+    paths = sorted((options.data / "mvtec_ad/bottle/train/good").iterdir())[:20]
+    detector = Detector("patchcore", backbone="resnet18", rows=2000).fit(paths)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {"bare": Path(folder) / "bare.onnx", "patchcore": Path(folder) / "patchcore.onnx"}
+        detector.export(files["patchcore"])
+        blank = torch.zeros(1, 256, 256, 3, dtype=torch.uint8)
+        torch.onnx.export(
+            Bare(detector.backbone).eval(),
+            (blank,),
+            str(files["bare"]),
+            dynamo=False,
+            opset_version=17,
+            input_names=["frames"],
+        )
+        print(f"file {files['patchcore'].stat().st_size / 1e6:.1f} MB", flush=True)
+        session = onnxruntime.SessionOptions()
+        session.intra_op_num_threads = 2
+        engines = {
+            name: onnxruntime.InferenceSession(
+                str(path), session, providers=["CPUExecutionProvider"]
+            )
+            for name, path in files.items()
+        }
+        frame = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+        took: dict[str, list[float]] = {name: [] for name in engines}
+        for turn in range(220):
+            for name, engine in engines.items():
+                start = time.perf_counter()
+                engine.run(None, {"frames": frame})
+                if turn >= 20:
+                    took[name].append(1e3 * (time.perf_counter() - start))
+    ratio = np.median(np.array(took["patchcore"]) / np.array(took["bare"]))
+    for name, values in took.items():
+        print(f"{name}: median {np.median(values):.2f} ms, fastest {min(values):.2f} ms")
+    print(f"median ratio {ratio:.2f}", flush=True)
+
+
+def child(python: str, code: str, *arguments: str) -> dict[str, float]:
+    """Run code in a fresh process; its last line is JSON."""
+    environment = dict(os.environ)
+    if code is FIT:
+        environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        [python, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if done.returncode:
+        sys.exit(f"{python} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
+    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def show(name: str, result: dict[str, float]) -> None:
+    """One line of figures."""
+    print(
+        f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True
+    )
+
+
+PARTS = {"accuracy": accuracy, "fit": fit, "latency": latency}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--weights", type=Path, default=SHARED / "weights")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders below --data")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--only", choices=list(PARTS), help="one part")
+    parser.add_argument(
+        "--anomalib-python", help="interpreter of an environment with anomalib, to compare with"
+    )
+    options = parser.parse_args()
+    if not options.data.is_dir() or not options.weights.is_dir():
+        sys.exit(f"needs {options.data} and {options.weights}; name others with --data, --weights")
+    os.environ["ANOMALIB_LITE_WEIGHTS"] = str(options.weights)
+    for name, measure in PARTS.items():
+        if options.only in (None, name):
+            print(f"== {name}", flush=True)
+            measure(options)
+
+
+if __name__ == "__main__":
+    main()
