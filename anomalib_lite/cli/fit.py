@@ -27,7 +27,10 @@ def fit(
     out: Annotated[Path, typer.Option(help="Where to write the detector (.safetensors).")],
     detector: Annotated[
         str,
-        typer.Option(help="padim says where a defect is; mvg judges the part as a whole."),
+        typer.Option(
+            help="padim: parts that lie the same way; patchcore: parts that turn or move; mvg: "
+            "logical defects, judges the part as a whole; knn: the baseline."
+        ),
     ] = "padim",
     backbone: Annotated[
         str,

@@ -255,7 +255,9 @@ def test_too_few_images_are_refused(images):
 
 
 def test_an_unknown_detector_lists_those_that_are_known():
-    with pytest.raises(SettingsError, match="unknown detector 'nothing'; choose from .*mvg, padim"):
+    with pytest.raises(
+        SettingsError, match=r"unknown detector 'nothing'; choose from .*mvg, padim"
+    ):
         create_scorer("nothing")
 
 
