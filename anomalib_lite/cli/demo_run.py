@@ -135,11 +135,14 @@ def _judge(
 
 
 def _strip(edge: EdgeModel, judged: list[tuple[Sample, Prediction]]) -> NDArray[np.uint8]:
-    """One good part and the clearest find of a few defects, frame above heat map."""
+    """A typical good part and the clearest find of a few defects, frame above heat map."""
+    ranked = sorted(judged, key=lambda pair: -pair[1].score)
+    goods = [pair for pair in ranked if not pair[0].label]
+    good = goods[len(goods) // 2]
     best: dict[str, tuple[Sample, Prediction]] = {}
-    for sample, verdict in sorted(judged, key=lambda pair: -pair[1].score):
-        best.setdefault(sample.defect, (sample, verdict))
-    good = best.pop("good")
+    for sample, verdict in ranked:
+        if sample.label:
+            best.setdefault(sample.defect, (sample, verdict))
     columns = []
     for sample, verdict in [good, *list(best.values())[:_SHOWN]]:
         frame = read_frame(sample.path)
@@ -153,12 +156,17 @@ def _strip(edge: EdgeModel, judged: list[tuple[Sample, Prediction]]) -> NDArray[
 
 
 def _table(rows: list[DemoRow]) -> Table:
-    table = Table(title="What came out", box=SIMPLE_HEAD)
+    table = Table(
+        title="What came out on the test parts",
+        caption="rejected: good parts, of all good; found: defective parts, of all defective",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for heading in (
         "part",
         "detector",
         "learnt",
-        "good rejected",
+        "rejected",
         "promised",
         "found",
         "AUROC",
