@@ -170,7 +170,7 @@ def _table(rows: list[DemoRow]) -> Table:
         "promised",
         "found",
         "AUROC",
-        "frames/s",
+        "fps",
     ):
         table.add_column(heading, no_wrap=True)
     for row in rows:
