@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -55,6 +56,7 @@ def run() -> None:
     """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
     from anomalib_lite.edge.errors import AnomalibLiteError
 
+    previous = signal.signal(signal.SIGINT, _interrupt_once)
     try:
         app()
     except AnomalibLiteError as error:
@@ -72,3 +74,16 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt_once:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _interrupt_once(number: int, frame: object) -> None:
+    """The first Ctrl-C ends the command; more of them must not disturb it while it tidies up.
+
+    A second one could leave decoding threads running into the interpreter's end, which aborts.
+    """
+    del number, frame
+    signal.signal(signal.SIGINT, lambda *_: None)
+    raise KeyboardInterrupt

@@ -111,19 +111,6 @@ class PatchCore(Scorer):
         self.sigma = sigma
         self.buffer_megabytes = buffer_megabytes
 
-    def settings(self) -> dict[str, Any]:
-        return {
-            "embedding": self.embedding,
-            "patch_layers": self.patch_layers,
-            "dimension": self.dimension,
-            "coreset_ratio": self.coreset_ratio,
-            "rows": self.rows,
-            "megabytes": self.megabytes,
-            "reweight": self.reweight,
-            "sigma": self.sigma,
-            "buffer_megabytes": self.buffer_megabytes,
-        }
-
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
         self.patches = PatchEmbedding(
