@@ -146,6 +146,8 @@ class Detector:
                 f"the fit needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
                 "choose a smaller image size, fewer features (num_features) or a smaller backbone"
             )
+        # A fit that fails half-way must not leave an old threshold on a new model.
+        self._calibration = self._data = None
         self.spec = replace(self.spec, aspect=None)
         stream = self._stream(source)
         with torch.no_grad(), kept_for_reuse():

@@ -308,3 +308,11 @@ def test_a_fingerprint_does_not_depend_on_order_but_on_pixels(padim, good_frames
 
     assert fingerprint(good_frames) == fingerprint(good_frames[::-1]) == padim.data.fingerprint
     assert fingerprint(good_frames[1:]) != padim.data.fingerprint
+
+
+def test_a_fit_that_fails_leaves_no_old_threshold_on_a_new_model(good_frames):
+    detector = small("padim").fit(good_frames)
+    with pytest.raises(FitError, match="same picture"):
+        detector.fit([good_frames[0]] * 5)
+    with pytest.raises(FitError, match="not fitted yet"):
+        detector.predict(good_frames[0])
