@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from anomalib_lite.scorers.base import (
 )
 from anomalib_lite.scorers.neighbours import centred_bank, distances_to, nearest_rows
 from anomalib_lite.scorers.patches import PatchEmbedding, choose_layers
+from anomalib_lite.scorers.pooling import LayerPool
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
 Mode = Literal["pooled", "patches"]
@@ -77,20 +78,11 @@ class KNN(Scorer):
             raise SettingsError(f"sigma is {sigma}; choose 0 or more pixels")
         self.mode: Mode = mode
         self.k = k
-        self.budget = patches
+        self.patches = patches
         self.patch_layers = None if patch_layers is None else list(patch_layers)
         self.sigma = sigma
         # Whether the map says where is a matter of the mode; the contract asks the instance.
         self.__dict__["localises"] = mode == "patches"
-
-    def settings(self) -> dict[str, Any]:
-        return {
-            "mode": self.mode,
-            "k": self.k,
-            "patches": self.budget,
-            "patch_layers": self.patch_layers,
-            "sigma": self.sigma,
-        }
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
@@ -100,11 +92,9 @@ class KNN(Scorer):
                 if self.patch_layers is None
                 else self.patch_layers
             )
-            self._chosen = choose_layers(layout, names)
-            for index, layer in enumerate(self._chosen):
-                share = layout.cell_share(layer.grid_hw)
-                self.register_buffer(f"share{index}", share / share.sum(), persistent=False)
-            self._width = sum(layer.channels for layer in self._chosen)
+            chosen = choose_layers(layout, names)
+            self.pool = LayerPool(layout, chosen)
+            self._width = sum(layer.channels for layer in chosen)
             return
         self.embedding = PatchEmbedding(choose_layers(layout, self.patch_layers), "plain")
         self._width = self.embedding.width
@@ -116,7 +106,7 @@ class KNN(Scorer):
         )
 
     def memory_bytes(self) -> int:
-        return 4 * self.budget * 4 * self._width if self.mode == "patches" else 0
+        return 4 * self.patches * 4 * self._width if self.mode == "patches" else 0
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
         rows, image_of = self._read(stream, context, 0)
@@ -176,20 +166,14 @@ class KNN(Scorer):
 
     def _pool(self, features: Features) -> Tensor:
         """Mean of each layer over its cells inside the region of interest, `(N, d)`."""
-        return torch.cat(
-            [
-                (features.maps[layer.name] * getattr(self, f"share{index}")).sum(dim=(2, 3))
-                for index, layer in enumerate(self._chosen)
-            ],
-            dim=1,
-        )
+        return torch.cat(self.pool(features), dim=1)
 
     def _read(
         self, stream: FeatureStream, context: FitContext, offset: int
     ) -> tuple[Tensor, Tensor]:
         """Vectors of the stream and the image each belongs to."""
         rows, image_of = [], []
-        quota = -(-self.budget // max(1, len(stream)))
+        quota = -(-self.patches // max(1, len(stream)))
         for batch in stream:
             if self.mode == "pooled":
                 taken, each = self._pool(batch.features), 1

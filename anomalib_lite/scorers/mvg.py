@@ -21,6 +21,7 @@ from anomalib_lite.scorers.base import (
     register_scorer,
 )
 from anomalib_lite.scorers.gaussian import Components, select_components, whitening
+from anomalib_lite.scorers.pooling import LayerPool
 
 _FEWEST_ROWS = 3  # of 2 images Ledoit-Wolf estimates no shrinkage: their covariance is singular
 
@@ -66,23 +67,8 @@ class MVG(Scorer):
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
-        self._weights_of: dict[str, str] = {}
-        for index, layer in enumerate(layout.layers):
-            if layout.roi is not None:
-                share = layout.cell_share(layer.grid_hw)
-                self.register_buffer(f"share{index}", share / share.sum(), persistent=False)
+        self.pool = LayerPool(layout, layout.layers)
         self._channels = [layer.channels for layer in layout.layers]
-
-    def pool(self, features: Features) -> list[Tensor]:
-        """Mean of each layer over its cells inside the region of interest, `(N, C)` each."""
-        pooled = []
-        for index, layer in enumerate(self.layout.layers):
-            maps = features.maps[layer.name]
-            if self.layout.roi is None:
-                pooled.append(maps.mean(dim=(2, 3)))
-            else:
-                pooled.append((maps * getattr(self, f"share{index}")).sum(dim=(2, 3)))
-        return pooled
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
         self._learn(self._read(stream, context)[0])

@@ -14,29 +14,10 @@ import numpy as np
 import pytest
 
 from anomalib_lite import EdgeModel
-from anomalib_lite.cli import main as cli_main
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
 
 COMMAND = [sys.executable, "-c", "from anomalib_lite.cli.main import run; run()"]
 FIT = ["--image-size", "64", "--set", "num_features=12"]
-
-
-@pytest.fixture
-def run(monkeypatch, capfd):
-    """Run a command in this process; gives status, stdout, stderr."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["anomalib-lite", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        try:
-            cli_main.run()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call
 
 
 @pytest.fixture
