@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from anomalib_lite.backbones import filters as _filters  # noqa: F401 - registers itself
+from anomalib_lite.backbones import pdn_backbone as _pdn  # noqa: F401 - registers itself
 from anomalib_lite.backbones.base import Backbone, register_backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ RANDOM = "random"
 """Weights setting for seeded random weights (checks of shapes, export and parity)."""
 EMPTY = "empty"
 """Weights setting for a network whose tensors are loaded right after."""
+CLASS_TOKEN = "class_token"
+"""Layer name of a vision transformer's class embedding, a 1x1 map."""
 
 
 def import_timm() -> Any:
@@ -45,8 +48,13 @@ class TimmBackbone(Backbone):
         name: timm model name, e.g. `resnet18`, `vit_tiny_patch16_224`.
         layers: module names to read out (`layer2`, `blocks.5`); None takes the last layer of
             strides 4, 8 and 16, or for transformers the blocks at 1/4, 1/2, 3/4 and the end.
+            `class_token` adds a transformer's class embedding: after the last block and the final
+            norm, and for CLIP after the projection to the space of texts.
         weights: a `.safetensors` file, `"random"`, or None for weights folder, then hub.
         input_hw: prepared size; transformers with a fixed grid are built for it.
+
+    Attributes:
+        has_class_token: whether the layer `class_token` may be asked for.
 
     Raises:
         SettingsError: unknown network or layer.
@@ -68,32 +76,70 @@ class TimmBackbone(Backbone):
         self.input_hw = input_hw
         extra = {"img_size": input_hw} if config.fixed_input_size else {}
         infos = _feature_infos(timm, name, extra)
-        indices = _choose(infos, layers, name)
-        self.net = _build(timm, name, out_indices=indices, **extra)
+        self._with_class = layers is not None and CLASS_TOKEN in layers
+        indices = _choose(infos, _without_class(layers), name)
+        last = (len(infos) - 1,) if self._with_class else ()
+        self.net = _build(timm, name, out_indices=tuple(sorted({*indices, *last})), **extra)
+        self.has_class_token = _has_class_token(self.net)
         self.layer_names = [str(infos[index]["module"]) for index in indices]
         self._channels = [int(infos[index]["num_chs"]) for index in indices]
         self._strides = [int(infos[index]["reduction"]) for index in indices]
         _refuse_partial_patches(name, input_hw, self._strides, fixed=bool(extra))
+        if self._with_class:
+            self._keep_class_head(timm, extra)
         self._channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         self.weights_sha256 = self._load(timm, weights, extra)
         self.eval().requires_grad_(False)
 
     def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "layers": list(self.layer_names)}
+        class_layer = [CLASS_TOKEN] if self._with_class else []
+        return {"name": self.name, "layers": [*self.layer_names, *class_layer]}
 
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
-        return tuple(
+        infos = tuple(
             LayerInfo(name, channels, stride, _grid(input_hw, stride))
             for name, channels, stride in zip(
                 self.layer_names, self._channels, self._strides, strict=True
             )
         )
+        if not self._with_class:
+            return infos
+        return (*infos, LayerInfo(CLASS_TOKEN, self._class_channels, max(input_hw), (1, 1)))
 
     def extract(self, pixels: Tensor) -> dict[str, Tensor]:
+        if self._with_class:
+            return self._extract_with_class(pixels)
         maps = self.net(pixels)
         if self._channels_last:
             maps = [item.permute(0, 3, 1, 2) for item in maps]
         return dict(zip(self.layer_names, maps, strict=True))
+
+    def _keep_class_head(self, timm: Any, extra: dict[str, Any]) -> None:
+        """Put back the norm (and CLIP's projection) that feature extraction cuts off."""
+        if not self.has_class_token:
+            raise SettingsError(f"{self.name} has no class token; leave {CLASS_TOKEN} out")
+        with _seeded():
+            whole = timm.create_model(self.name, pretrained=False, **extra)
+        model: Any = self.net.model
+        model.norm, model.fc_norm = whole.norm, whole.fc_norm
+        self._class_channels = int(whole.embed_dim)
+        if "_clip_" in self.name and isinstance(whole.head, nn.Linear):
+            model.head = whole.head
+            self._class_channels = whole.head.out_features
+
+    def _extract_with_class(self, pixels: Tensor) -> dict[str, Tensor]:
+        model: Any = self.net.model
+        found = model.forward_intermediates(
+            pixels,
+            indices=self.net.out_indices,
+            return_prefix_tokens=True,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        # The last block may have been read for its class token only: zip drops its map then.
+        maps = {name: item[0] for name, item in zip(self.layer_names, found, strict=False)}
+        token = model.head(model.fc_norm(model.norm(found[-1][1][:, 0])))
+        return {**maps, CLASS_TOKEN: token[:, :, None, None]}
 
     def _load(self, timm: Any, weights: str | Path | None, extra: dict[str, Any]) -> str:
         if weights == EMPTY:
@@ -136,17 +182,38 @@ def _pretrained_config(timm: Any, name: str) -> Any:
 
 
 def _build(timm: Any, name: str, **options: Any) -> nn.Module:
+    try:
+        with _seeded():
+            network: nn.Module = timm.create_model(
+                name, pretrained=False, features_only=True, **options
+            )
+    except (RuntimeError, AttributeError, TypeError) as error:
+        raise SettingsError(f"timm cannot read features from {name} ({error})") from error
+    return network
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """Random weights are the same every time; the caller's randomness goes on undisturbed."""
     generator_state = torch.get_rng_state()
     torch.manual_seed(0)
     try:
-        network: nn.Module = timm.create_model(
-            name, pretrained=False, features_only=True, **options
-        )
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise SettingsError(f"timm cannot read features from {name} ({error})") from error
+        yield
     finally:
         torch.set_rng_state(generator_state)
-    return network
+
+
+def _has_class_token(network: nn.Module) -> bool:
+    model = getattr(network, "model", None)
+    return getattr(model, "cls_token", None) is not None and hasattr(
+        model, "forward_intermediates"
+    )
+
+
+def _without_class(layers: Sequence[str] | None) -> Sequence[str] | None:
+    """The layers that are module names; the default ones when the class token is all there is."""
+    named = None if layers is None else [layer for layer in layers if layer != CLASS_TOKEN]
+    return None if layers and not named else named
 
 
 def _feature_infos(timm: Any, name: str, extra: dict[str, Any]) -> list[dict[str, Any]]:

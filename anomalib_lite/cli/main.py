@@ -13,6 +13,7 @@ from anomalib_lite.cli.bench import bench
 from anomalib_lite.cli.check import check
 from anomalib_lite.cli.datasets import datasets
 from anomalib_lite.cli.demo import demo
+from anomalib_lite.cli.distill import distill
 from anomalib_lite.cli.evaluate import evaluate
 from anomalib_lite.cli.export import export
 from anomalib_lite.cli.fit import fit
@@ -28,7 +29,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (fit, update, export, check, info, score, bench, evaluate, report, datasets, demo):
+for command in (
+    fit,
+    update,
+    export,
+    check,
+    info,
+    score,
+    bench,
+    evaluate,
+    report,
+    datasets,
+    distill,
+    demo,
+):
     app.command()(command)
 
 INTERRUPTED = 130

@@ -7,15 +7,18 @@ only some methods have are protocols; a scorer that lacks one does not define it
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import SettingsError
 
@@ -41,9 +44,15 @@ class FeatureBatch(NamedTuple):
 
 
 class FeatureStream(Protocol):
-    """Features of a data set, batch by batch, as often as needed, never all at once."""
+    """Features of a data set, batch by batch, as often as needed, never all at once.
+
+    Attributes:
+        layout: what the features look like.
+        backbone: where they come from; a scorer that augments passes its own pixels through it.
+    """
 
     layout: FeatureLayout
+    backbone: Backbone
 
     def __len__(self) -> int:
         """Number of images that the stream was opened on."""
@@ -54,9 +63,26 @@ class FeatureStream(Protocol):
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> FeatureStream:
         """The same stream limited to some images; their indices stay the same."""
 
+    def batches(
+        self, batch_size: int, order: Iterable[int] | None = None, *, extract: bool = True
+    ) -> Iterator[FeatureBatch]:
+        """Batches in any order of image indices, repeats allowed, for training by steps.
+
+        Args:
+            batch_size: images per batch; the last batch may be smaller.
+            order: image indices, possibly without end; None is reading order. Images that cannot be
+                read are left out.
+            extract: whether the backbone runs; without it `maps` is empty.
+        """
+
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage in words, images done, images in total (0 = unknown)."""
+"""Called with a stage in words, images done, images in total (0 = unknown).
+
+What stands behind ` | ` in the stage is a remark that may change, such as the held-out loss.
+"""
+
+DEFAULT_BACKBONE = "filters"
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -70,10 +96,22 @@ class FitContext:
     Attributes:
         seed: the one source of randomness; same seed, same bytes.
         progress: called as the work advances.
+        checkpoint: folder where a fit that takes long leaves what it needs to be continued; None
+            leaves nothing.
+        resume: continue from what is in that folder.
+        weights: how far each image counts, in [0, 1], by its index; None counts all in full. Only
+            for scorers that are `Weighs`.
     """
 
     seed: int = 0
     progress: Progress = no_progress
+    checkpoint: Path | None = None
+    resume: bool = False
+    weights: NDArray[np.float64] | None = None
+
+    def weights_of(self, indices: NDArray[np.int64]) -> Tensor | None:
+        """Weights of some images, float64 `(n,)`; None when all count in full."""
+        return None if self.weights is None else torch.from_numpy(self.weights[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +140,21 @@ class Scorer(nn.Module, ABC):
     Attributes:
         name: what the registry calls it.
         localises: whether the map says where.
+        stopped_early: a person ended the last fit before its budget was spent.
     """
 
     name: ClassVar[str]
     localises: ClassVar[bool] = True
     layout: FeatureLayout
+    stopped_early: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, as plain JSON types; the constructor stores each by its name."""
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
+
+    def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
+        """Backbone and its layers (None = the backbone's choice) when the user names none."""
+        return DEFAULT_BACKBONE, None
 
     def build(self, layout: FeatureLayout) -> None:
         """Allocate whatever depends on the layout; called before `fit` and before loading."""
@@ -166,6 +210,17 @@ class CrossFit(Protocol):
 
 
 @runtime_checkable
+class Weighs(Protocol):
+    """Learns each image as far as `FitContext.weights` says.
+
+    A fit with weights 0 and 1 equals a fit on the images of weight 1.
+    """
+
+    def effective_images(self, weights: NDArray[np.float64]) -> float:
+        """How many images of full weight carry as much information as these."""
+
+
+@runtime_checkable
 class ScorePool(Protocol):
     """Scores a pool of images by itself (transductive methods)."""
 
@@ -179,6 +234,14 @@ class Explain(Protocol):
 
     def explain(self, features: Features, cell: tuple[int, int]) -> dict[str, Any]:
         """Evidence for one map cell `(row, column)` of one image."""
+
+
+@runtime_checkable
+class MergesBackbone(Protocol):
+    """Can share work with its backbone: one network that is cheaper than both."""
+
+    def merged(self, backbone: Backbone) -> nn.Module:
+        """A module from pixels `(N, 3, H, W)` to (score `(N,)`, map `(N, h, w)`), to rounding."""
 
 
 @runtime_checkable
@@ -202,7 +265,15 @@ def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
 
 
 def create_scorer(name: str, **settings: Any) -> Scorer:
-    """Build a scorer by name; raises `SettingsError` for unknown names and settings."""
+    """Build a scorer by name, or several joined by `+` (`"patchcore+mvg"`).
+
+    Raises:
+        SettingsError: an unknown name or setting.
+    """
+    if "+" in name:
+        from anomalib_lite.scorers.fusion import create_fusion
+
+        return create_fusion(name, **settings)
     if name not in _REGISTRY:
         raise SettingsError(f"unknown detector {name!r}; choose from {', '.join(list_scorers())}")
     try:

@@ -1,0 +1,1 @@
+"""Distillation: teach a small patch network to give what a large one gives."""

@@ -1,0 +1,153 @@
+"""Checkpoints of a training: safetensors with a JSON header, written atomically, never a pickle."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_lite.edge.errors import FitError
+from anomalib_lite.edge.files import atomic_path
+
+_HEADER = "anomalib_lite_checkpoint"
+_DATA = "images"
+
+
+@dataclass
+class TrainingState:
+    """How far a training is.
+
+    Attributes:
+        step: steps done.
+        seconds: seconds spent on them.
+        mark: twentieths of the budget that were noted.
+        curve: (step, held-out loss) along the way.
+        finished: whether the budget was spent.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    mark: int = 0
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    finished: bool = False
+
+
+class Checkpoints:
+    """The checkpoint of one training in a folder.
+
+    Args:
+        folder: where it lies; None keeps none.
+        identity: plain JSON types that must be the same to continue. The digest of the images
+            stands under `images`: trainings on other images of the same fit (folds) lie beside it.
+    """
+
+    def __init__(self, folder: Path | None, identity: dict[str, Any]) -> None:
+        self.folder = folder
+        self.settings = {key: value for key, value in identity.items() if key != _DATA}
+        text = json.dumps(identity, sort_keys=True)
+        self.name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+
+    def write(
+        self, module: nn.Module, optimiser: torch.optim.Optimizer, state: TrainingState
+    ) -> None:
+        """Replace the checkpoint; raises `AnomalibLiteError` when it cannot be written."""
+        if self.folder is None:
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
+
+        tensors = {f"module.{name}": _plain(item) for name, item in module.state_dict().items()}
+        for index, moments in optimiser.state_dict()["state"].items():
+            for key, value in moments.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimiser.{index}.{key}"] = _plain(value)
+        header = json.dumps({"settings": self.settings, "state": asdict(state)}, sort_keys=True)
+        with atomic_path(self.folder / self.name) as temporary:
+            try:
+                save_file(tensors, temporary, metadata={_HEADER: header})
+            except SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
+
+    def read(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> TrainingState | None:
+        """Take the checkpoint up; None when there is none yet.
+
+        Raises:
+            FitError: it is damaged, or all that lies there belongs to another fit.
+        """
+        if self.folder is None:
+            return None
+        path = self.folder / self.name
+        if not path.is_file():
+            self._refuse_foreign()
+            return None
+        try:
+            header, tensors = _load(path)
+            state = TrainingState(**header["state"])
+            state.curve = [(int(step), float(loss)) for step, loss in state.curve]
+            weights = {
+                name.removeprefix("module."): item
+                for name, item in tensors.items()
+                if name.startswith("module.")
+            }
+            module.load_state_dict(weights, strict=True)
+            _restore(optimiser, tensors)
+        except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            raise FitError(
+                f"{path}: the checkpoint is damaged ({type(error).__name__}); delete it and fit "
+                "again without --resume"
+            ) from error
+        return state
+
+    def _refuse_foreign(self) -> None:
+        """A checkpoint of this fit on other images is a fold; one of another fit is a mistake."""
+        assert self.folder is not None
+        others = sorted(self.folder.glob("*.safetensors")) if self.folder.is_dir() else []
+        for other in others:
+            try:
+                if _load(other)[0]["settings"] == json.loads(json.dumps(self.settings)):
+                    return
+            except (KeyError, ValueError, RuntimeError, OSError):
+                continue
+        if others:
+            raise FitError(
+                f"{self.folder} holds a checkpoint of another fit (other settings, seed, steps or "
+                "weights); repeat the command that wrote it, or leave --resume out to start again"
+            )
+
+
+def _load(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors; raises OSError, ValueError or KeyError for what is none of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_HEADER])
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Moments into the memory layout of their parameters: fused steps read both side by side."""
+    parameters = [item for group in optimiser.param_groups for item in group["params"]]
+    for name, value in tensors.items():
+        if not name.startswith("optimiser."):
+            continue
+        _, index, key = name.split(".", 2)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape and key != "step":
+            kept = torch.empty_like(parameter, memory_format=torch.preserve_format)
+            kept.copy_(value)
+        else:
+            kept = value.clone()
+        optimiser.state[parameter][key] = kept

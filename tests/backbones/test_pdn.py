@@ -1,0 +1,137 @@
+"""Patch description networks: the published sizes, ours, and what a fold of batch norm keeps."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from anomalib_lite.backbones import create_backbone
+from anomalib_lite.backbones.pdn import (
+    EdgeNetwork,
+    PatchNetwork,
+    fold_norms,
+    patch_network,
+)
+from anomalib_lite.edge.errors import SettingsError, WeightsError
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("size", "out", "millions"),
+    [("small", 384, 2.69), ("small", 768, 4.27), ("medium", 384, 8.03), ("medium", 768, 11.62)],
+)
+def test_published_networks_have_their_published_number_of_parameters(size, out, millions):
+    assert round(count(patch_network(size, out)) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("size", ["small", "medium"])
+@pytest.mark.parametrize(
+    ("side", "padded", "cells"), [(256, False, 56), (256, True, 64), (100, False, 17)]
+)
+def test_published_networks_give_the_grid_that_is_announced(size, side, padded, cells):
+    network = patch_network(size, 8)
+    with torch.no_grad():
+        maps = network(torch.zeros(1, 3, side, side), padded=padded)
+    assert maps.shape == (1, 8, cells, cells)
+    assert PatchNetwork.grid_hw(size, (side, side), padded) == (cells, cells)
+
+
+@pytest.mark.parametrize("size", ["small", "medium"])
+def test_an_unpadded_cell_sees_33_pixels_and_no_more(size):
+    network = patch_network(size, 4)
+    pixels = torch.zeros(1, 3, 49, 49, requires_grad=True)
+    network(pixels)[0, :, 2, 1].sum().backward()
+    rows, columns = pixels.grad.abs().sum(dim=(0, 1)).nonzero(as_tuple=True)
+    assert (int(rows.min()), int(rows.max())) == (8, 40)
+    assert (int(columns.min()), int(columns.max())) == (4, 36)
+
+
+def test_the_local_vector_of_edge_sees_39_pixels():
+    network = EdgeNetwork()
+    pixels = torch.randn(1, 3, 96, 96, requires_grad=True)
+    network(pixels, ("local",))["local"][0, :, 6, 6].sum().backward()
+    rows, columns = pixels.grad.abs().sum(dim=(0, 1)).nonzero(as_tuple=True)
+    assert int(rows.max()) - int(rows.min()) + 1 <= 39
+    assert int(columns.max()) - int(columns.min()) + 1 <= 39
+
+
+def test_padded_zeros_count_in_the_mean_of_the_pool():
+    network = patch_network("small", 2)
+    pixels = torch.randn(1, 3, 64, 64)
+    maps = F.relu(F.conv2d(pixels, *parameters(network, 0), padding=3))
+    maps = F.avg_pool2d(maps, 2, 2, padding=1, count_include_pad=True)
+    maps = F.relu(F.conv2d(maps, *parameters(network, 1), padding=3))
+    maps = F.avg_pool2d(maps, 2, 2, padding=1, count_include_pad=True)
+    maps = F.relu(F.conv2d(maps, *parameters(network, 2), padding=1))
+    maps = F.conv2d(maps, *parameters(network, 3))
+    torch.testing.assert_close(network(pixels, padded=True), maps)
+
+
+def parameters(network, index):
+    return network.convolutions[index].weight, network.convolutions[index].bias
+
+
+def trained_like():
+    """An edge network with batch norm whose running statistics are far from the initial ones."""
+    generator = torch.Generator().manual_seed(1)
+    network = EdgeNetwork(norm=True)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+            module.weight.data.uniform_(0.5, 2, generator=generator)
+            module.bias.data.normal_(generator=generator)
+    return network.eval()
+
+
+def test_folding_batch_norm_changes_no_output():
+    trained, pixels = trained_like(), torch.randn(1, 3, 64, 64)
+    plain = fold_norms(trained, EdgeNetwork()).eval()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
+    with torch.no_grad():
+        expected = trained(pixels, tuple(EdgeNetwork.STRIDES))
+        for name, maps in plain(pixels, tuple(EdgeNetwork.STRIDES)).items():
+            torch.testing.assert_close(maps, expected[name], rtol=1e-4, atol=1e-4)
+
+
+def test_the_patch_network_of_edge_is_its_local_output():
+    network, pixels = EdgeNetwork(), torch.randn(2, 3, 64, 80)
+    expected = network(pixels, ("local",))["local"]
+    assert torch.equal(network.patch_network()(pixels), expected)
+
+
+@pytest.mark.parametrize("wanted", [["stride4"], ["stride16"], ["local", "stride8"]])
+def test_layers_are_the_same_alone_and_together(wanted):
+    pixels = torch.randn(1, 3, 64, 64)
+    alone = create_backbone("pdn_edge", layers=wanted, weights="random")
+    together = create_backbone("pdn_edge", layers=list(EdgeNetwork.STRIDES), weights="random")
+    maps, every = alone(pixels).maps, together(pixels).maps
+    assert sorted(maps) == sorted(wanted)
+    for name in wanted:
+        assert torch.equal(maps[name], every[name])
+
+
+@pytest.mark.parametrize("name", ["pdn_edge", "pdn_small", "pdn_medium"])
+@pytest.mark.parametrize("size_hw", [(64, 64), (72, 101)])
+def test_maps_are_as_the_layout_says(name, size_hw):
+    backbone = create_backbone(name, weights="random", input_hw=size_hw)
+    maps = backbone(torch.rand(1, 3, *size_hw)).maps
+    for layer in backbone.layout(size_hw).layers:
+        assert maps[layer.name].shape == (1, layer.channels, *layer.grid_hw)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(SettingsError, match="choose small, medium or edge"):
+        patch_network("tiny")
+    with pytest.raises(SettingsError, match="has no layer \\['layer3'\\]"):
+        create_backbone("pdn_edge", layers=["layer3"], weights="random")
+    with pytest.raises(SettingsError, match="at least 33 pixels"):
+        create_backbone("pdn_small", layers=["valid"], weights="random", input_hw=(32, 64))
+
+
+def test_a_network_without_weights_says_how_to_get_some(monkeypatch):
+    monkeypatch.delenv("ANOMALIB_LITE_WEIGHTS", raising=False)
+    with pytest.raises(WeightsError, match="distil some"):
+        create_backbone("pdn_medium")

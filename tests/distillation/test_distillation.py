@@ -1,0 +1,199 @@
+"""Distillation: targets, resuming, and what the written weights are."""
+
+import numpy as np
+import pytest
+import torch
+
+from anomalib_lite.backbones import create_backbone
+from anomalib_lite.distillation.pictures import PicturePool, random_crop
+from anomalib_lite.distillation.teacher import Targets
+from anomalib_lite.distillation.train import Distillation, DistillSettings
+from anomalib_lite.distillation.weights_file import read_card, write_weights
+from anomalib_lite.edge.errors import (
+    AnomalibLiteError,
+    ModelFileError,
+    SettingsError,
+    SourceError,
+    WeightsError,
+)
+
+SMALL = {"batch_size": 2, "side": 64}
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """A network with random weights: what is distilled does not matter here."""
+    return create_backbone("resnet18", weights="random")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    return PicturePool([], procedural=6)
+
+
+def distillation(pool, teacher, **settings):
+    return Distillation(pool, teacher, DistillSettings(**{**SMALL, "steps": 6, **settings}))
+
+
+def test_the_same_seed_gives_the_same_crops_and_another_gives_others(pool):
+    first, second = pool.batch((0, 1), 3, 64), pool.batch((0, 1), 3, 64)
+    assert first.shape == (3, 64, 64, 3)
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, pool.batch((0, 2), 3, 64))
+
+
+def test_held_out_pictures_are_not_trained_on():
+    pool = PicturePool([[np.full((64, 64, 3), 10 * index, np.uint8) for index in range(25)]])
+    rng = np.random.default_rng(0)
+    from anomalib_lite.distillation import pictures
+
+    seen = {True: set(), False: set()}
+    original = pictures.vary
+    try:
+        pictures.vary = lambda rng, crop: crop
+        for held_out in seen:
+            for _ in range(200):
+                seen[held_out].add(int(pool.draw(rng, 64, held_out=held_out).max()))
+    finally:
+        pictures.vary = original
+    assert seen[True] == {0}
+    assert seen[False] == {10 * index for index in range(1, 25)}
+
+
+def test_pictures_of_every_kind_become_rgb_and_unreadable_ones_are_listed(tmp_path):
+    import cv2
+
+    rng = np.random.default_rng(0)
+    cv2.imwrite(str(tmp_path / "grey.png"), rng.integers(0, 255, (300, 500), np.uint8))
+    cv2.imwrite(str(tmp_path / "deep.png"), rng.integers(0, 65535, (80, 90, 3), np.uint16))
+    cv2.imwrite(str(tmp_path / "alpha.png"), rng.integers(0, 255, (80, 90, 4), np.uint8))
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    pool = PicturePool([str(tmp_path)], side=100)
+    assert sorted(picture.shape for picture in pool.groups[0]) == [
+        (80, 90, 3),
+        (80, 90, 3),
+        (100, 167, 3),
+    ]
+    assert [name.rsplit("/", 1)[-1] for name in pool.skipped] == ["broken.png"]
+
+
+def test_crops_of_tiny_pictures_work():
+    crop = random_crop(np.random.default_rng(0), np.zeros((5, 9, 3), np.uint8), 64)
+    assert crop.shape == (64, 64, 3)
+
+
+def test_no_picture_at_all_is_an_error():
+    with pytest.raises(SourceError, match="no picture to learn from"):
+        PicturePool([])
+
+
+def test_edge_targets_are_the_layers_of_the_teacher(teacher):
+    targets, crops = Targets(teacher, "edge", 64), torch.randint(0, 255, (2, 64, 64, 3)).byte()
+    maps = teacher(teacher.normalise(crops)).maps
+    made = targets(crops)
+    assert {name: tuple(value.shape) for name, value in made.items()} == {
+        "stride4": (2, 64, 16, 16),
+        "stride8": (2, 128, 8, 8),
+        "stride16": (2, 256, 4, 4),
+        "local": (2, 384, 8, 8),
+    }
+    assert torch.equal(made["stride8"], maps["layer2"])
+    mean = torch.nn.functional.avg_pool2d(maps["layer2"], 3, 1, 1)
+    torch.testing.assert_close(made["local"][:, :128], mean)
+
+
+def test_published_students_learn_the_embedding_of_the_doubled_picture(teacher):
+    targets = Targets(teacher, "small", 64)
+    made = targets(torch.randint(0, 255, (1, 64, 64, 3)).byte())
+    assert made["embedding"].shape == (1, 384, 16, 16)
+    run = distillation(PicturePool([], procedural=2), teacher, size="small", steps=1, batch_size=1)
+    assert run.run()
+    assert run.network().convolutions[-1].out_channels == 384
+
+
+def test_a_teacher_without_the_strides_is_refused():
+    vit = create_backbone("vit_tiny_patch16_224", weights="random", input_hw=(64, 64))
+    with pytest.raises(SettingsError, match="no layer of stride 4"):
+        Targets(vit, "edge", 64)
+
+
+def test_training_lowers_the_error_on_pictures_it_never_saw(pool, teacher):
+    run = distillation(pool, teacher, steps=40, batch_size=4, learning_rate=0.02)
+    run.run()
+    errors = [error for _, error in run.held_out]
+    assert len(errors) == 40
+    assert errors[-1] < 0.95 * errors[0]
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(pool, teacher, tmp_path):
+    whole = distillation(pool, teacher)
+    whole.run()
+    write_weights(whole, tmp_path / "whole.safetensors")
+    part = distillation(pool, teacher)
+    checkpoint = tmp_path / "part.checkpoint.safetensors"
+    assert not part.run(until=0, checkpoint=checkpoint)
+    assert part.step == 1
+    again = distillation(pool, teacher)
+    again.resume(checkpoint)
+    assert again.step == 1
+    assert again.run()
+    write_weights(again, tmp_path / "again.safetensors")
+    expected = (tmp_path / "whole.safetensors").read_bytes()
+    assert (tmp_path / "again.safetensors").read_bytes() == expected
+
+
+def test_a_checkpoint_of_another_run_is_refused(pool, teacher, tmp_path):
+    run = distillation(pool, teacher)
+    run.run(until=0, checkpoint=tmp_path / "c.safetensors")
+    with pytest.raises(ModelFileError, match="another run"):
+        distillation(pool, teacher, steps=7).resume(tmp_path / "c.safetensors")
+    (tmp_path / "c.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ModelFileError, match="no checkpoint"):
+        distillation(pool, teacher).resume(tmp_path / "c.safetensors")
+
+
+def test_written_weights_are_a_backbone_that_answers_in_the_teachers_units(pool, teacher, tmp_path):
+    run = distillation(pool, teacher, steps=3)
+    run.run()
+    path = write_weights(run, tmp_path / "edge.safetensors", note="drawn here")
+    backbone = create_backbone("pdn_edge", layers=list(run.targets.channels), weights=path)
+    crops = torch.from_numpy(pool.batch((9,), 2, 64))
+    run.student.eval()
+    with torch.no_grad():
+        maps = backbone(backbone.normalise(crops)).maps
+        own = run.student(run._pixels(crops))
+    for name, value in own.items():
+        wanted = value * run.std[name].view(-1, 1, 1) + run.mean[name].view(-1, 1, 1)
+        scale = float(wanted.abs().max())
+        assert float((maps[name] - wanted).abs().max()) < 0.01 * scale
+    card = read_card(path)
+    assert (card["teacher"], card["steps_done"], card["note"]) == ("resnet18", 3, "drawn here")
+
+
+def test_weights_that_diverged_are_not_written(pool, teacher, tmp_path):
+    run = distillation(pool, teacher)
+    run.run(until=0)
+    run.student.net.stride4.weight.data[:] = float("nan")
+    with pytest.raises(AnomalibLiteError, match="diverged"):
+        write_weights(run, tmp_path / "edge.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_without_a_card_is_named(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(b"x")
+    with pytest.raises(WeightsError, match="no model card"):
+        read_card(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"steps": 0}, "at least 1"),
+        ({"side": 100}, "multiple of 16"),
+        ({"learning_rate": 0}, "between 0 and 1"),
+    ],
+)
+def test_senseless_settings_are_refused(settings, words):
+    with pytest.raises(SettingsError, match=words):
+        DistillSettings(**settings)
