@@ -101,6 +101,7 @@ class FitContext:
         resume: continue from what is in that folder.
         weights: how far each image counts, in [0, 1], by its index; None counts all in full. Only
             for scorers that are `Weighs`.
+        products: product of each image by its index, as a place in `PerProduct.product_names`.
     """
 
     seed: int = 0
@@ -108,10 +109,13 @@ class FitContext:
     checkpoint: Path | None = None
     resume: bool = False
     weights: NDArray[np.float64] | None = None
+    products: NDArray[np.int64] | None = None
 
     def weights_of(self, indices: NDArray[np.int64]) -> Tensor | None:
-        """Weights of some images, float64 `(n,)`; None when all count in full."""
-        return None if self.weights is None else torch.from_numpy(self.weights[indices])
+        """Weights of some images, float64 `(n,)`; None when all of them count in full."""
+        if self.weights is None or bool((self.weights[indices] == 1).all()):
+            return None
+        return torch.from_numpy(self.weights[indices])
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,12 +144,15 @@ class Scorer(nn.Module, ABC):
     Attributes:
         name: what the registry calls it.
         localises: whether the map says where.
+        stores_half: whether files hold weights in half precision; backbone and scorer are then
+            rounded before anything is fitted or judged, so that all forms are one model.
         stopped_early: a person ended the last fit before its budget was spent.
     """
 
     name: ClassVar[str]
     localises: ClassVar[bool] = True
     layout: FeatureLayout
+    stores_half: bool = False
     stopped_early: bool = False
 
     def settings(self) -> dict[str, Any]:
@@ -221,6 +228,18 @@ class Weighs(Protocol):
 
 
 @runtime_checkable
+class PerProduct(Protocol):
+    """Knows several products; its held-out scores have one part per product."""
+
+    @property
+    def product_names(self) -> tuple[str, ...]:
+        """Names of the P products."""
+
+    def product_scores(self, features: Features) -> Tensor:
+        """Score as each product `(N, P)`; the image score is the smallest."""
+
+
+@runtime_checkable
 class ScorePool(Protocol):
     """Scores a pool of images by itself (transductive methods)."""
 
@@ -271,7 +290,7 @@ def create_scorer(name: str, **settings: Any) -> Scorer:
         SettingsError: an unknown name or setting.
     """
     if "+" in name:
-        from anomalib_lite.scorers.fusion import create_fusion
+        from anomalib_lite.scorers.fusion_create import create_fusion
 
         return create_fusion(name, **settings)
     if name not in _REGISTRY:
@@ -285,3 +304,16 @@ def create_scorer(name: str, **settings: Any) -> Scorer:
 def list_scorers() -> list[str]:
     """Names of all scorers."""
     return sorted(_REGISTRY)
+
+
+def scorers_with(ability: type) -> list[str]:
+    """Names of the scorers that have an ability, asked of instances with default settings."""
+    able = []
+    for name in list_scorers():
+        try:
+            scorer = create_scorer(name)
+        except SettingsError:
+            continue
+        if isinstance(scorer, ability):
+            able.append(name)
+    return able

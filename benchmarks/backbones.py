@@ -1,0 +1,150 @@
+"""Compare backbones: image AUROC under each detector, and time of the bare network.
+
+    python benchmarks/backbones.py
+    python benchmarks/backbones.py --only time
+    python benchmarks/backbones.py --edge other_weights.safetensors --out build/other
+
+Runs `anomalib-lite evaluate` (one seed, image figures) on the sets beside the project with mvg,
+padim and patchcore (4,000 rows) on `resnet18`, `pdn_edge` and `filters`, prints the table of
+docs/backbones.md, and times the exported networks in one run, in turns. Nothing is tuned on these
+test images; the distillation never saw an industrial picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from results import ROOT, find_sets
+
+BACKBONES = ("resnet18", "pdn_edge", "filters")
+DETECTORS = ("mvg", "padim", "patchcore")
+ROWS = 4000
+
+
+def weights_folder(options: argparse.Namespace) -> Path:
+    """A folder with resnet18's weights and, where given, other weights of pdn_edge."""
+    folder = ROOT / options.out / "weights"
+    folder.mkdir(parents=True, exist_ok=True)
+    links = {"resnet18": ROOT / options.weights / "resnet18.safetensors"}
+    if options.edge:
+        links["pdn_edge"] = Path(options.edge).resolve()
+    for name, target in links.items():
+        link = folder / f"{name}.safetensors"
+        link.unlink(missing_ok=True)
+        if target.exists():
+            link.symlink_to(target)
+    return folder
+
+
+def measure_accuracy(options: argparse.Namespace, folder: Path) -> None:
+    """Evaluate, then print a row per detector and backbone, a column per set."""
+    sets, absent = find_sets(options.data)
+    backbones = [name for name in options.backbones if name != "resnet18" or any(folder.iterdir())]
+    words = ["evaluate", *(word for name in sets for word in ("--data", name))]
+    words += [word for name in options.detectors for word in ("--detector", name)]
+    words += [word for name in backbones for word in ("--backbone", name)]
+    words += ["--set", f"patchcore.rows={ROWS}"] if "patchcore" in options.detectors else []
+    words += ["--seeds", "1", "--no-pixel", "--resume", "--out", f"{options.out}/runs"]
+    program = [sys.executable, "-c", "from anomalib_lite.cli.main import run; run()"]
+    environment = {**os.environ, "ANOMALIB_LITE_WEIGHTS": str(folder)}
+    done = subprocess.run([*program, *words], cwd=ROOT, env=environment, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    summary = json.loads((ROOT / options.out / "runs" / "metrics.json").read_text("utf-8"))
+    found = {
+        (run["detector"], run["backbone"], run["category"]): run["metrics"]["image_auroc"]
+        for run in summary["runs"]
+    }
+    categories = list(dict.fromkeys(run["category"] for run in summary["runs"]))
+    print("| detector | backbone | " + " | ".join(categories) + " | mean |")
+    print("| --- " * (len(categories) + 3) + "|")
+    for detector in options.detectors:
+        for backbone in backbones:
+            values = [found[detector, backbone, category] for category in categories]
+            cells = " | ".join(f"{value:.4f}" for value in [*values, statistics.mean(values)])
+            print(f"| {detector} | {backbone} | {cells} |")
+    for line in absent:
+        print(f"left out: {line}")
+
+
+def measure_time(options: argparse.Namespace, folder: Path) -> None:
+    """Median time of the bare networks at 256x256, batch 1, two threads, taken in turns."""
+    os.environ["ANOMALIB_LITE_WEIGHTS"] = str(folder)
+    sessions = {name: _session(name) for name in BACKBONES}
+    pixels = np.random.default_rng(0).standard_normal((1, 3, 256, 256)).astype(np.float32)
+    took: dict[str, list[float]] = {name: [] for name in sessions}
+    for turn in range(options.turns + 10):
+        for name, session in sessions.items():
+            started = time.perf_counter()
+            session.run(None, {"pixels": pixels})
+            if turn >= 10:
+                took[name].append(1e3 * (time.perf_counter() - started))
+    base = statistics.median(took["resnet18"])
+    print("| network | median, ms | fastest, ms | share of resnet18 |")
+    print("| --- | --- | --- | --- |")
+    for name, times in took.items():
+        median = statistics.median(times)
+        print(f"| {name} | {median:.2f} | {min(times):.2f} | {median / base:.3f} |")
+
+
+def _session(name: str):
+    import io
+
+    import onnxruntime
+    import torch
+
+    from anomalib_lite.backbones import create_backbone
+
+    backbone = create_backbone(name)
+
+    class Maps(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone
+
+        def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(self.backbone.extract(pixels).values())
+
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        Maps().eval(),
+        (torch.zeros(1, 3, 256, 256),),
+        buffer,
+        input_names=["pixels"],
+        opset_version=17,
+        dynamo=False,
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    return onnxruntime.InferenceSession(buffer.getvalue(), options)
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="../shared/data", help="folder of the image sets")
+    parser.add_argument("--weights", default="../shared/weights", help="folder of the weights")
+    parser.add_argument("--edge", help="other weights of pdn_edge; default: the shipped ones")
+    parser.add_argument("--out", default="build/backbones", help="folder for the runs")
+    parser.add_argument("--detectors", nargs="+", default=DETECTORS)
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES)
+    parser.add_argument("--turns", type=int, default=100)
+    parser.add_argument("--only", choices=["accuracy", "time"])
+    options = parser.parse_args()
+    folder = weights_folder(options)
+    if options.only != "accuracy":
+        measure_time(options, folder)
+    if options.only != "time":
+        measure_accuracy(options, folder)
+
+
+if __name__ == "__main__":
+    main()
