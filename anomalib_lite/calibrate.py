@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.errors import FitError
+from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers import (
     CrossFit,
     FeatureStream,
     FitContext,
     HeldOutScores,
+    PerProduct,
     ReferenceQuantile,
     Scorer,
+    Weighs,
+    scorers_with,
 )
 
 FOLDS = 5
@@ -71,6 +76,9 @@ def calibrate(
         method=words,
         reference=_reference(scorer, held_out, max_false_reject),
     )
+    if isinstance(scorer, PerProduct) and context.products is not None:
+        by_product = _by_product(scorer.product_names, held_out, context.products)
+        calibration = replace(calibration, products=by_product)
     return calibration, held_out
 
 
@@ -88,6 +96,36 @@ def out_of_fold_scores(
     if isinstance(scorer, CrossFit):
         return cast(CrossFit, scorer).cross_fit(stream, folds, context)
     return _refit_per_fold(scorer, stream, folds, context)
+
+
+def checked_weights(
+    scorer: Scorer, weights: Sequence[float] | NDArray[np.float64] | None, images: int
+) -> NDArray[np.float64] | None:
+    """Weights of the images of a fit as float64 `(images,)`; None stays None.
+
+    Raises:
+        SettingsError: the scorer cannot weigh, or they are not one number in [0, 1] per image.
+        FitError: together they are worth too few images.
+    """
+    if weights is None:
+        return None
+    able = require_weighs(scorer)
+    values = np.asarray(weights, np.float64)
+    if values.shape != (images,) or not ((values >= 0) & (values <= 1)).all():
+        raise SettingsError(
+            f"{values.size} weights for {images} images; give one in [0, 1] for each"
+        )
+    if not values.any() or able.effective_images(values) < _FEWEST:
+        raise FitError(f"the weights leave less than {_FEWEST} images to learn from")
+    return values
+
+
+def require_weighs(scorer: Scorer) -> Weighs:
+    """The scorer, if it can weigh images; raises `SettingsError` that names those that can."""
+    if isinstance(scorer, Weighs):
+        return cast(Weighs, scorer)
+    able = ", ".join(scorers_with(Weighs))
+    raise SettingsError(f"{scorer.name} cannot weigh images; these can: {able}")
 
 
 def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:
@@ -110,6 +148,10 @@ def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
         if isinstance(scorer, ReferenceQuantile):
             for name, values in scorer.parts(batch.features).items():
                 parts.setdefault(name, []).append(values.numpy())
+        if isinstance(scorer, PerProduct):
+            columns = scorer.product_scores(batch.features).numpy().T
+            for name, column in zip(scorer.product_names, columns, strict=True):
+                parts.setdefault(name, []).append(column)
     if not indices:
         empty = np.zeros(0, np.float32)
         return HeldOutScores(np.zeros(0, np.int64), empty, empty)
@@ -155,6 +197,17 @@ def _refit_per_fold(
         np.concatenate([part.map_peak for part in scored]),
         parts,
     )
+
+
+def _by_product(
+    names: Sequence[str], held_out: HeldOutScores, products: NDArray[np.int64]
+) -> dict[str, tuple[float, ...]]:
+    """Scores of the held-out images of each product as that product, ascending."""
+    product_of = products[held_out.indices]
+    return {
+        name: tuple(np.sort(held_out.parts[name][product_of == place]).tolist())
+        for place, name in enumerate(names)
+    }
 
 
 def _reference(scorer: Scorer, held_out: HeldOutScores, max_false_reject: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone, create_backbone
-from anomalib_lite.calibrate import OUT_OF_FOLD, calibrate
+from anomalib_lite.calibrate import OUT_OF_FOLD, calibrate, checked_weights
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, SettingsError
 from anomalib_lite.edge.footprint import kept_for_reuse
@@ -21,9 +21,19 @@ from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import FrameLike, predict_frames
 from anomalib_lite.edge.sources import SourceLike, open_source
-from anomalib_lite.fitted_data import FittedData, record_images
+from anomalib_lite.fitted_data import FittedData, gallery_of, record_images
+from anomalib_lite.gallery import Gallery, GalleryBuilder
 from anomalib_lite.memory import available_bytes
-from anomalib_lite.scorers import FitContext, Progress, Scorer, create_scorer
+from anomalib_lite.products import ProductGraph, product_indices, require_products
+from anomalib_lite.scorers import (
+    Explain,
+    FitContext,
+    MergesBackbone,
+    PerProduct,
+    Progress,
+    Scorer,
+    create_scorer,
+)
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.streams import ImageStream
 from anomalib_lite.updates import forget_images, learn_more
@@ -50,14 +60,36 @@ class DetectorGraph(nn.Module):
         scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
         return scores.image, scores.map
 
+    def merged(self) -> nn.Module:
+        """The graph to export: the same, with work shared where the scorer knows how to."""
+        if isinstance(self.scorer, PerProduct):
+            return ProductGraph(self.backbone, self.scorer).eval()
+        if not isinstance(self.scorer, MergesBackbone):
+            return self
+        return _MergedGraph(self.backbone, self.scorer.merged(self.backbone)).eval()
+
+
+class _MergedGraph(nn.Module):
+    """As `DetectorGraph`, backbone and scorer being one network."""
+
+    def __init__(self, backbone: Backbone, network: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.network = network
+
+    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
+        image, anomaly_map = self.network(self.backbone.normalise(frames_nhwc))
+        return image, anomaly_map
+
 
 class Detector:
     """An anomaly detector: preparation, backbone, scorer and calibration.
 
     Args:
         detector: name of the scorer (`padim`, `mvg`, ...).
-        backbone: `filters` (no weights needed) or any timm network, e.g. `resnet18`.
-        layers: backbone layers to read; None takes its default.
+        backbone: `filters` (no weights needed) or any timm network, e.g. `resnet18`; None takes
+            what the scorer works best with.
+        layers: backbone layers to read; None takes the default of scorer and backbone.
         weights: a `.safetensors` file for the backbone, `"random"`, or None to look in the
             folder `ANOMALIB_LITE_WEIGHTS`, then the hub.
         image_size: side or `(height, width)` of the network's input, pixels; or an `InputSpec`.
@@ -71,13 +103,14 @@ class Detector:
         spec: the input declaration.
         calibration: set by `fit`.
         data: what it was fitted on, set by `fit`.
+        layer_choice: why these layers, where `layer_choice.choose_layers` chose them; else empty.
     """
 
     def __init__(
         self,
         detector: str = "padim",
         *,
-        backbone: str = "filters",
+        backbone: str | None = None,
         layers: Sequence[str] | None = None,
         weights: str | Path | None = None,
         image_size: int | tuple[int, int] | InputSpec = 256,
@@ -92,14 +125,20 @@ class Detector:
             raise SettingsError(f"max_false_reject is {max_false_reject}; choose between 0 and 1")
         self.spec = _as_spec(image_size)
         self.scorer = create_scorer(detector, **settings)
+        preferred, preferred_layers = self.scorer.default_backbone()
+        if backbone in (None, preferred) and layers is None:
+            layers = preferred_layers
         self.backbone = create_backbone(
-            backbone, layers=layers, weights=weights, input_hw=self.spec.size_hw
+            backbone or preferred, layers=layers, weights=weights, input_hw=self.spec.size_hw
         )
+        if self.scorer.stores_half:
+            self.backbone.round_to_half()
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
         self.graph = DetectorGraph(self.backbone, self.scorer).eval()
         self.calibration_method = calibration
         self.max_false_reject = max_false_reject
         self.seed = seed
+        self.layer_choice: dict[str, Any] = {}
         self._calibration: Calibration | None = None
         self._data: FittedData | None = None
 
@@ -126,18 +165,34 @@ class Detector:
         """Estimated memory of a fit beyond the backbone's own work, bytes."""
         return self.scorer.memory_bytes()
 
-    def fit(self, source: SourceLike, *, progress: Progress = no_progress) -> Detector:
+    def fit(
+        self,
+        source: SourceLike,
+        *,
+        weights: Sequence[float] | NDArray[np.float64] | None = None,
+        progress: Progress = no_progress,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Detector:
         """Learn from good images and calibrate on good images the scored model has not seen.
+
+        With a checkpoint folder, a scorer that trains by steps ends early at the first Ctrl-C; what
+        it has learnt is then calibrated as usual (`scorer.stopped_early`).
 
         Args:
             source: folder, glob, video, list of files or arrays; good parts only.
+            weights: how far each image counts, in [0, 1], in the order of the source; the threshold
+                takes all alike.
             progress: called with stage, images done, images in total.
+            checkpoint: folder where training leaves its state every two minutes.
+            resume: continue from what is in that folder.
 
         Returns:
             self.
 
         Raises:
             FitError: too few usable images, features that are not finite, too little memory.
+            SettingsError: weights that do not fit, or a scorer that cannot weigh.
             SourceError: nothing to read.
         """
         needed, free = self.memory_bytes(), available_bytes()
@@ -150,11 +205,20 @@ class Detector:
         self._calibration = self._data = None
         self.spec = replace(self.spec, aspect=None)
         stream = self._stream(source)
+        counted = checked_weights(self.scorer, weights, len(stream))
+        products = product_indices(self.scorer, stream.source)
         with torch.no_grad(), kept_for_reuse():
             calibration, held_out = calibrate(
                 self.scorer,
                 stream,
-                FitContext(seed=self.seed, progress=progress),
+                FitContext(
+                    seed=self.seed,
+                    progress=progress,
+                    weights=counted,
+                    products=products,
+                    checkpoint=None if checkpoint is None else Path(checkpoint),
+                    resume=resume,
+                ),
                 method=self.calibration_method,
                 max_false_reject=self.max_false_reject,
             )
@@ -168,10 +232,13 @@ class Detector:
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(
             source=stream.source.name,
-            records=record_images(stream, held_out, held_out_is_learnt=learnt),
+            records=record_images(
+                stream, held_out, held_out_is_learnt=learnt, weights=counted
+            ),
             skipped=dict(stream.skipped),
             frame_hw=stream.frame_hw,
             samples=tuple(stream.samples),
+            gallery=gallery_of(stream, Gallery()),
         )
         return self
 
@@ -196,11 +263,15 @@ class Detector:
         return self._take(forget_images(self.scorer, self.data, self._stream(source), context))
 
     def _stream(self, source: SourceLike) -> ImageStream:
-        return ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
+        stream = ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
+        if isinstance(self.scorer, Explain):
+            stream.gallery = GalleryBuilder()
+        return stream
 
     def _take(self, data: FittedData) -> Detector:
-        method = self.calibration.method
-        self._calibration = data.calibration(self.max_false_reject, method)
+        before = self.calibration
+        after = data.calibration(self.max_false_reject, before.method)
+        self._calibration = replace(after, doubtful=before.doubtful)
         self._data = data
         return self
 
@@ -217,6 +288,14 @@ class Detector:
         with torch.no_grad():
             score, anomaly_map = self.graph(torch.from_numpy(prepared_nhwc))
         return score.numpy(), anomaly_map.numpy()
+
+    def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score as each product `(N, P)`; raises `SettingsError` where it knows one only."""
+        scorer = cast(PerProduct, require_products(self.scorer))
+        with torch.no_grad():
+            frames = torch.from_numpy(prepared_nhwc)
+            features = self.backbone(self.backbone.normalise(frames))
+            return scorer.product_scores(features).numpy()
 
     def predict(self, frame: FrameLike) -> Prediction:
         """Score one frame: an RGB or grey array, encoded bytes, or a file.

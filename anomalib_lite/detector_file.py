@@ -18,7 +18,10 @@ from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_
 from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.fitted_data import FittedData, ImageRecord
+from anomalib_lite.gallery import Gallery
 from anomalib_lite.versions import installed_versions
+
+_GALLERY = "gallery"
 
 
 def write_detector(detector: Detector, path: str | Path) -> Path:
@@ -26,8 +29,13 @@ def write_detector(detector: Detector, path: str | Path) -> Path:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    header = json.dumps({**detector_header(detector), SEAL_KEY: UNSEALED}, sort_keys=True)
+    gallery = detector.data.gallery
+    fields = {**detector_header(detector), SEAL_KEY: UNSEALED}
     tensors: dict[str, Tensor] = {}
+    if gallery.images:
+        fields[_GALLERY] = gallery.header()
+        tensors[_GALLERY] = torch.from_numpy(gallery.pixels().copy())
+    header = json.dumps(fields, sort_keys=True)
     for part, module in (("backbone", detector.backbone), ("scorer", detector.scorer)):
         for name, tensor in module.state_dict().items():
             tensors[f"{part}.{name}"] = tensor.contiguous()
@@ -58,6 +66,7 @@ def detector_header(detector: Detector) -> dict[str, Any]:
                 **detector.backbone.settings(),
                 "weights_sha256": detector.backbone.weights_sha256,
             },
+            **({"layer_choice": detector.layer_choice} if detector.layer_choice else {}),
             "calibration_method": detector.calibration_method,
             "seed": detector.seed,
             "data": data.summary(),
@@ -94,6 +103,7 @@ def read_detector(path: str | Path) -> Detector:
         detector.backbone.load_state_dict(_part(tensors, "backbone."), strict=True)
         detector.backbone.weights_sha256 = str(about["backbone"]["weights_sha256"])
         detector.scorer.load_tensors(_part(tensors, "scorer."))
+        detector.layer_choice = dict(about.get("layer_choice", {}))
         detector._calibration = Calibration.from_dict(header["calibration"])
         data = about["data"]
         samples = _part(tensors, "sample.")
@@ -103,6 +113,7 @@ def read_detector(path: str | Path) -> Detector:
             skipped=dict(data["skipped"]),
             frame_hw=(int(data["frame_hw"][0]), int(data["frame_hw"][1])),
             samples=tuple(samples[name].numpy() for name in sorted(samples)),
+            gallery=_gallery(header, tensors),
         )
     except AnomalibLiteError:
         raise
@@ -112,6 +123,13 @@ def read_detector(path: str | Path) -> Detector:
             f"{path}: its content is damaged ({type(error).__name__}: {first}); fit it again"
         ) from error
     return detector
+
+
+def _gallery(header: dict[str, Any], tensors: dict[str, Tensor]) -> Gallery:
+    """Empty for a scorer that explains nothing, and for files of earlier versions."""
+    if _GALLERY not in tensors:
+        return Gallery()
+    return Gallery.from_parts(header[_GALLERY], tensors[_GALLERY].numpy())
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -7,8 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.frames import Frame
+from anomalib_lite.gallery import Gallery
 from anomalib_lite.scorers import HeldOutScores
 from anomalib_lite.streams import ImageStream
 
@@ -23,12 +27,14 @@ class ImageRecord(NamedTuple):
         learnt: whether the model was fitted on it.
         score: image score by a model that had not seen it, or None.
         map_peak: largest map value by that model, or None.
+        weight: how far the model counted it.
     """
 
     id: str
     learnt: bool
     score: float | None
     map_peak: float | None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class FittedData:
         skipped: image name -> why it was left out.
         frame_hw: size of the first frame, pixels.
         samples: a few raw frames (shrunk), for the probes of an export.
+        gallery: small pictures of the good images, for scorers that explain by them.
     """
 
     source: str
@@ -48,6 +55,7 @@ class FittedData:
     skipped: dict[str, str]
     frame_hw: tuple[int, int]
     samples: tuple[Frame, ...] = field(default=(), compare=False, repr=False)
+    gallery: Gallery = field(default=Gallery(), compare=False, repr=False)
 
     @property
     def images(self) -> int:
@@ -81,7 +89,11 @@ class FittedData:
 
 
 def record_images(
-    stream: ImageStream, held_out: HeldOutScores, *, held_out_is_learnt: bool
+    stream: ImageStream,
+    held_out: HeldOutScores,
+    *,
+    held_out_is_learnt: bool,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[ImageRecord, ...]:
     """Join what a stream has read with the held-out scores, in reading order."""
     scores = {
@@ -94,8 +106,17 @@ def record_images(
     for index, digest in sorted(stream.fingerprints.items()):
         score, peak = scores.get(index, (None, None))
         learnt = score is None or held_out_is_learnt
-        records.append(ImageRecord(image_id(digest), learnt, score, peak))
+        weight = 1.0 if weights is None else float(weights[index])
+        records.append(ImageRecord(image_id(digest), learnt, score, peak, weight))
     return tuple(records)
+
+
+def gallery_of(stream: ImageStream, earlier: Gallery) -> Gallery:
+    """The gallery with what a stream has collected; unchanged when it was not asked to."""
+    if stream.gallery is None:
+        return earlier
+    images = [image._replace(id=image_id(image.id)) for image in stream.gallery.images()]
+    return earlier.joined(images, len(stream))
 
 
 def image_id(fingerprint: str) -> str:

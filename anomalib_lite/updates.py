@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from anomalib_lite.calibrate import score_stream
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.fitted_data import FittedData, ImageRecord, image_id, record_images
+from anomalib_lite.fitted_data import FittedData, ImageRecord, gallery_of, image_id, record_images
 from anomalib_lite.scorers import FitContext, Forget, PartialFit, Scorer
 from anomalib_lite.streams import ImageStream
 
@@ -39,6 +42,7 @@ def learn_more(
         {**data.skipped, **stream.skipped},
         data.frame_hw,
         data.samples,
+        gallery_of(stream, data.gallery),
     )
 
 
@@ -57,18 +61,22 @@ def forget_images(
         pass
     remaining: list[ImageRecord] = list(data.records)
     learnt: list[int] = []
+    weights = np.ones(len(stream))
     for index, record in _matches(stream, remaining):
         remaining.remove(record)
         if record.learnt:
             learnt.append(index)
+            weights[index] = record.weight
     if sum(record.learnt for record in remaining) < _FEWEST or not any(
         record.score is not None for record in remaining
     ):
         raise FitError(f"fewer than {_FEWEST} good images would remain; nothing was forgotten")
     if learnt:
         with torch.no_grad():
+            if (weights != 1).any():
+                context = replace(context, weights=weights)
             scorer.forget(stream.subset(learnt), context)
-    return FittedData(data.source, tuple(remaining), data.skipped, data.frame_hw, data.samples)
+    return replace(data, records=tuple(remaining))
 
 
 def _matches(stream: ImageStream, records: list[ImageRecord]) -> list[tuple[int, ImageRecord]]:

@@ -45,9 +45,10 @@ def progress_bar() -> Iterator[Progress]:
         tasks: dict[str, Any] = {}
 
         def advance(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)
+            name = stage.partition(" | ")[0]
+            if name not in tasks:
+                tasks[name] = bars.add_task(stage, total=total or None)
+            bars.update(tasks[name], description=stage, completed=done, total=total or None)
 
         yield advance
 

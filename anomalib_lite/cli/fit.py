@@ -9,36 +9,61 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
+from anomalib_lite.cli.products import images_to_fit
 
 if TYPE_CHECKING:
     from anomalib_lite.audit import AuditReport
+    from anomalib_lite.contamination import DownWeighting
     from anomalib_lite.detector import Detector
     from anomalib_lite.edge.prepare import InputSpec
+    from anomalib_lite.edge.sources import SourceLike
+    from anomalib_lite.layer_choice import LayerChoice
 
 SKIPPED = 3
-CONTAMINATION = ("trust", "audit", "exclude")
+INTERRUPTED = 130
+CONTAMINATION = ("trust", "audit", "exclude", "downweight")
 _TOP_SHOWN = 10
 
 
 def fit(
-    source: Annotated[
-        str, typer.Argument(help="Good images: a folder, a glob such as 'day1/**/*.png', a video.")
-    ],
     out: Annotated[Path, typer.Option(help="Where to write the detector (.safetensors).")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Good images: a folder, a glob such as 'day1/**/*.png', a video."),
+    ] = None,
+    product: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--product",
+            help="In place of SOURCE, for one model of several products (--detector gda): "
+            "NAME=FOLDER, once for each product.",
+        ),
+    ] = None,
+    products: Annotated[
+        bool,
+        typer.Option("--products", help="SOURCE has a subfolder of good images for each product."),
+    ] = False,
     detector: Annotated[
         str,
         typer.Option(
             help="padim: parts that lie the same way; patchcore: parts that turn or move; mvg: "
-            "logical defects, judges the part as a whole; knn: the baseline."
+            "logical defects, judges the part as a whole; knn: the baseline; efficientad and stfpm "
+            "train by steps. Several joined by +, e.g. patchcore+mvg: one scorer over one pass."
         ),
     ] = "padim",
     backbone: Annotated[
-        str,
-        typer.Option(help="filters needs no weights; resnet18 and other timm names are better."),
-    ] = "filters",
+        str | None,
+        typer.Option(
+            help="filters needs no weights; resnet18 and other timm names are better; default: "
+            "what the detector works best with."
+        ),
+    ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(help="Backbone layers, comma-separated; default: strides 4, 8 and 16."),
+        typer.Option(
+            help="Backbone layers, comma-separated; default: strides 4, 8 and 16. auto judges them "
+            "by the good images and says why; for networks that nobody has tried yet."
+        ),
     ] = None,
     weights: Annotated[
         Path | None,
@@ -80,18 +105,43 @@ def fit(
         typer.Option(
             help="trust takes every image as good; audit also ranks them by how odd they look to "
             "models fitted on the others (OUT.audit.json, OUT.audit.html); exclude then fits "
-            "without the suspects. For folders that nobody has looked through."
+            "without the suspects; downweight also counts images less the odder they look. For "
+            "folders that nobody has looked through."
         ),
     ] = "trust",
+    size: Annotated[
+        str | None,
+        typer.Option(help="efficientad: edge (default, for two CPU cores), or the paper's S or M."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Training detectors: stop after so many steps.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Training detectors: stop after so many minutes of training."),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Training detectors: continue what Ctrl-C or a crash ended (OUT.checkpoint); give "
+            "the same options again.",
+        ),
+    ] = False,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Setting of the detector, e.g. --set components=low."),
+        typer.Option(
+            "--set",
+            help="Setting of the detector, e.g. --set components=low; of a part of several: "
+            "--set patchcore.rows=2000.",
+        ),
     ] = None,
 ) -> None:
     """Learn what good parts look like and choose a threshold, from good images only."""
     from anomalib_lite.detector import Detector
     from anomalib_lite.edge.errors import SettingsError
     from anomalib_lite.edge.files import ensure_writable
+    from anomalib_lite.scorers import create_scorer
 
     if out.suffix != ".safetensors":
         raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
@@ -100,29 +150,61 @@ def fit(
         raise SettingsError(
             f"--contamination {contamination}: choose one of {', '.join(CONTAMINATION)}"
         )
+    if resume and contamination != "trust":
+        raise SettingsError("--resume continues one training; leave --contamination out")
     spec = _spec(image_size, colour, bit_depth, alpha, exif, roi)
+    images, made_for = images_to_fit(source, product or [], products, detector, spec.exif)
+    settings = _scorer_settings(setting or [], size=size, steps=steps, minutes=minutes)
+    chosen = None
+    if layers == "auto":
+        named = backbone or create_scorer(detector, **settings).default_backbone()[0]
+        chosen = _chosen_layers(images, named, spec, weights, seed)
     fitted = Detector(
         detector,
         backbone=backbone,
-        layers=layers.split(",") if layers else None,
+        layers=chosen.layers if chosen else layers.split(",") if layers else None,
         weights=weights,
         image_size=spec,
         calibration=calibration,
         max_false_reject=max_false_reject,
         seed=seed,
-        **_scorer_settings(setting or []),
+        **settings,
+        **made_for,
     )
+    fitted.layer_choice = chosen.to_dict() if chosen else {}
+    checkpoint = out.with_suffix(".checkpoint")
     err = console(stderr=True)
     err.print(f"memory for statistics: about {fitted.memory_bytes() / 1e6:.0f} MB")
+    if resume and not checkpoint.is_dir():
+        err.print(f"{checkpoint}: no checkpoint there; starting from the beginning", markup=False)
     if contamination == "trust":
         with progress_bar() as progress:
-            fitted.fit(source, progress=progress)
+            fitted.fit(images, progress=progress, checkpoint=checkpoint, resume=resume)
     else:
-        _fit_audited(fitted, source, out, exclude=contamination == "exclude")
+        _fit_audited(fitted, images, out, contamination)
     fitted.save(out)
     report_fit(fitted, out)
+    if fitted.scorer.stopped_early:
+        console().print(f"stopped early; {out} works, and --resume goes on training", markup=False)
+        raise typer.Exit(INTERRUPTED)
+    _remove_checkpoint(checkpoint)
     if fitted.data.skipped:
         raise typer.Exit(SKIPPED)
+
+
+def _chosen_layers(
+    images: Any, backbone: str, spec: InputSpec, weights: Path | None, seed: int
+) -> LayerChoice:
+    """Layers that the good images speak for; prints why."""
+    from anomalib_lite.layer_choice import choose_layers
+
+    with progress_bar() as progress:
+        choice = choose_layers(
+            images, backbone=backbone, spec=spec, weights=weights, seed=seed, progress=progress
+        )
+    for line in choice.explain():
+        console().print(line, markup=False)
+    return choice
 
 
 def report_fit(fitted: Detector, out: Path) -> None:
@@ -135,6 +217,9 @@ def report_fit(fitted: Detector, out: Path) -> None:
     screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
     style = "green" if operating.honoured else "yellow"
     screen.print(f"[{style}]{operating.explain()}[/{style}]")
+    for name in fitted.calibration.products:
+        alone = fitted.calibration.for_product(name).operating
+        screen.print(f"  {name}: threshold {alone.threshold:.4g}, {alone.explain()}", markup=False)
     reference = fitted.calibration.reference
     if reference:
         realised = reference["sum"]["realised_false_reject"]
@@ -148,15 +233,19 @@ def report_fit(fitted: Detector, out: Path) -> None:
             screen.print(f"  {name}: {why}")
 
 
-def _fit_audited(fitted: Detector, source: str, out: Path, *, exclude: bool) -> None:
-    """Audit the images, write what was found beside `out`, then fit on all or without suspects."""
+def _fit_audited(fitted: Detector, source: SourceLike, out: Path, contamination: str) -> None:
+    """Audit the images, write what was found beside `out`, then fit as `--contamination` says."""
     import json
 
     from anomalib_lite.audit import audit, fit_without_suspects
+    from anomalib_lite.calibrate import require_weighs
+    from anomalib_lite.contamination import fit_down_weighted
     from anomalib_lite.edge.files import write_bytes_atomic
     from anomalib_lite.edge.sources import open_source
     from anomalib_lite.report.audit import write_audit
 
+    if contamination == "downweight":
+        require_weighs(fitted.scorer)
     frames = open_source(source, exif=fitted.spec.exif)
     with progress_bar() as progress:
         report = audit(fitted, frames, progress=progress)
@@ -165,10 +254,27 @@ def _fit_audited(fitted: Detector, source: str, out: Path, *, exclude: bool) -> 
     page = write_audit(report, frames, out.with_suffix(".audit.html"))
     _report_audit(report, page)
     with progress_bar() as progress:
-        if exclude:
+        if contamination == "exclude":
             fit_without_suspects(fitted, frames, report, progress=progress)
+        elif contamination == "downweight":
+            outcome = fit_down_weighted(fitted, frames, report, progress=progress)[1]
         else:
             fitted.fit(frames, progress=progress)
+    if contamination == "downweight":
+        _report_weights(outcome)
+
+
+def _report_weights(outcome: DownWeighting) -> None:
+    """Print how far the images were counted, and what that does to the promise."""
+    console().print(
+        f"{outcome.left_out} image(s) left out, {outcome.reduced} counted in part: "
+        f"the fit is worth {outcome.effective:.1f} images"
+    )
+    if outcome.doubtful:
+        console().print(
+            f"{outcome.doubtful} doubtful image(s) have no part in the threshold; "
+            "the promise below counts them as good ones that are rejected"
+        )
 
 
 def _report_audit(report: AuditReport, page: Path) -> None:
@@ -190,14 +296,22 @@ def _report_audit(report: AuditReport, page: Path) -> None:
         screen.print(table)
 
 
-def _scorer_settings(pairs: list[str]) -> dict[str, Any]:
-    """What `--set` gives to the scorer; a name that is an option of its own is refused."""
+def _remove_checkpoint(folder: Path) -> None:
+    """The detector is written: its training need not be continued."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _scorer_settings(pairs: list[str], **options: Any) -> dict[str, Any]:
+    """What `--set` and the options give to the scorer; `--set` of an option's name is refused."""
     from anomalib_lite.edge.errors import SettingsError
 
     settings = parse_settings(pairs)
     for name in inspect.signature(fit).parameters.keys() & settings:
         raise SettingsError(f"--set {name}=...: write --{name.replace('_', '-')} instead")
-    return settings
+    return settings | {name: value for name, value in options.items() if value is not None}
 
 
 def _spec(

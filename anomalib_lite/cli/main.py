@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from anomalib_lite import __version__
+from anomalib_lite.cli.audit import audit
 from anomalib_lite.cli.bench import bench
 from anomalib_lite.cli.check import check
 from anomalib_lite.cli.datasets import datasets
@@ -20,6 +21,7 @@ from anomalib_lite.cli.fit import fit
 from anomalib_lite.cli.info import info
 from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
+from anomalib_lite.cli.score_pool import score_pool
 from anomalib_lite.cli.update import update
 
 app = typer.Typer(
@@ -43,6 +45,8 @@ for command in (
     distill,
     demo,
 ):
+    app.command()(command)
+for command in (score_pool, audit):
     app.command()(command)
 
 INTERRUPTED = 130

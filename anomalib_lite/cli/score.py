@@ -8,15 +8,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anomalib_lite.cli.common import console, open_model, progress_bar
 
 if TYPE_CHECKING:
-    from anomalib_lite.edge.scoring import Model
+    from anomalib_lite.edge.scoring import Model, ScoredFrame
     from anomalib_lite.edge.sources import Source
+    from anomalib_lite.explain import Evidence, Explainer
+    from anomalib_lite.report.explain import PairPicture
     from anomalib_lite.report.production import ProductionReport
 
 UNREADABLE = 3
@@ -37,6 +39,22 @@ def score(
             "--report", help="Write report.html: counts, drift, rejected frames; for production."
         ),
     ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="For each region of a rejected frame the nearest good patch, side by side "
+            "(OUT/explanations, results.jsonl, report); needs the .safetensors of a bank.",
+        ),
+    ] = False,
+    good: Annotated[
+        Path | None,
+        typer.Option(help="With --explain: folder of the good images, for full-size pictures."),
+    ] = None,
+    product: Annotated[
+        str | None,
+        typer.Option(help="Which product the frames show, for a model of several (gda)."),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Frames in one inference.", min=1, max=256)] = 1,
     max_false_reject: Annotated[
         float | None,
@@ -47,12 +65,24 @@ def score(
     ] = "onnxruntime",
 ) -> None:
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
+    from anomalib_lite.edge.products import StatedProduct
     from anomalib_lite.edge.sources import open_source
 
+    _check_explain(model, explain, good)
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine)
+    explainer = _explainer(opened, good) if explain else None
+    judge = opened if product is None else StatedProduct(opened, product)
     frames = open_source(source, recursive=True, exif=opened.spec.exif)
-    with _report(production_report(model, opened, source) if report else None, out) as page:
-        counts = score_to_folder(opened, frames, out, heatmaps=heatmaps, batch=batch, report=page)
+    with _report(production_report(model, judge, source) if report else None, out) as page:
+        counts = score_to_folder(
+            judge,
+            frames,
+            out,
+            heatmaps=heatmaps,
+            batch=batch,
+            report=page,
+            explainer=explainer,
+        )
     console().print(
         f"[bold]{out / 'results.jsonl'}[/bold]: {counts['scored']} frames, "
         f"{counts['anomalous']} anomalous, {counts['unreadable']} unreadable "
@@ -70,6 +100,7 @@ def score_to_folder(
     heatmaps: bool,
     batch: int,
     report: ProductionReport | None = None,
+    explainer: Explainer | None = None,
 ) -> dict[str, float]:
     """Write `results.jsonl` (and heat maps) as frames come, fill `report`; returns counts."""
     from anomalib_lite.edge.scoring import score_source
@@ -79,10 +110,14 @@ def score_to_folder(
     started = time.perf_counter()
     with _results(out) as results, progress_bar() as progress:
         for item in score_source(model, source, batch=batch):
-            results.write(json.dumps(item.to_dict()) + "\n")
+            line = item.to_dict()
+            pairs: list[PairPicture] = []
+            if explainer is not None:
+                line["explanations"], pairs = _explained(explainer, item, out, source.name)
+            results.write(json.dumps(line) + "\n")
             results.flush()
             if report is not None:
-                report.add(item)
+                report.add(item, pairs)
             if item.prediction is None:
                 unreadable += 1
             else:
@@ -98,6 +133,46 @@ def score_to_folder(
         "unreadable": unreadable,
         "per_second": scored / elapsed,
     }
+
+
+def _check_explain(model: Path, explain: bool, good: Path | None) -> None:
+    from anomalib_lite.edge.errors import SettingsError
+
+    if explain and model.suffix == ".onnx":
+        raise SettingsError(
+            f"{model}: an edge file holds no good images to explain with; give the .safetensors "
+            "that it was exported from"
+        )
+    if good is not None and not explain:
+        raise SettingsError("--good is for --explain; add it, or leave --good out")
+
+
+def _explainer(opened: Model, good: Path | None) -> Explainer:
+    from typing import cast
+
+    from anomalib_lite.detector import Detector
+    from anomalib_lite.explain import Explainer
+
+    return Explainer(cast(Detector, opened), good)
+
+
+def _explained(
+    explainer: Explainer, item: ScoredFrame, out: Path, source_name: str
+) -> tuple[list[dict[str, Any]], list[PairPicture]]:
+    """What `results.jsonl` says of a rejected frame, and the pictures, written to `out`."""
+    from anomalib_lite.report.explain import draw_pair, write_pairs
+
+    if item.frame is None or item.prediction is None or not item.prediction.is_anomalous:
+        return [], []
+    found: list[Evidence] = explainer.explain(item.frame, item.prediction)
+    depth = item.prediction.spec.bit_depth
+    pairs = [draw_pair(evidence, item.frame, depth) for evidence in found]
+    paths = write_pairs(out / "explanations", item, pairs, source_name)
+    lines = [
+        {**evidence.to_dict(item.prediction.frame_hw), "picture": str(path.relative_to(out))}
+        for evidence, path in zip(found, paths, strict=True)
+    ]
+    return lines, pairs
 
 
 def production_report(file: Path, model: Model, source: str) -> ProductionReport:

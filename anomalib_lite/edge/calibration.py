@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,12 +34,15 @@ class Operating:
         false_reject_rate: promised upper bound on the share of good frames rejected.
         requested: the rate that was asked for.
         samples: number of good images behind the promise.
+        doubtful: further images, of which nobody knows whether they are good. The promise counts
+            them as good ones above the threshold.
     """
 
     threshold: float
     false_reject_rate: float
     requested: float
     samples: int
+    doubtful: int = 0
 
     @property
     def honoured(self) -> bool:
@@ -53,6 +56,12 @@ class Operating:
                 f"at most {_percent(self.requested)} of good frames rejected, "
                 f"from {self.samples} good images"
             )
+        if self.doubtful:
+            return (
+                f"at most {_percent(self.false_reject_rate)} of good frames rejected "
+                f"({_percent(self.requested)} asked), from {self.samples} good images, were "
+                f"{self.doubtful} doubtful ones good, too"
+            )
         return (
             f"{_percent(self.requested)} needs at least {images_needed(self.requested)} good "
             f"images; you have {self.samples}: the best that can be promised is "
@@ -60,11 +69,15 @@ class Operating:
         )
 
 
-def operating_point(scores: NDArray[np.floating[Any]], max_false_reject: float) -> Operating:
+def operating_point(
+    scores: NDArray[np.floating[Any]], max_false_reject: float, doubtful: int = 0
+) -> Operating:
     """Threshold for a requested false-reject rate from calibration scores `(n,)`.
 
     The threshold is the k-th smallest score, `k = ceil((n + 1)(1 - rate))`; when `k > n` the
     largest score is taken and the honest rate `1 / (n + 1)` is reported in place of the request.
+    Doubtful images have no part in the threshold; the rate is what it would be were they all good
+    and above it.
     """
     if not 0 < max_false_reject < 1:
         raise SettingsError(
@@ -77,7 +90,10 @@ def operating_point(scores: NDArray[np.floating[Any]], max_false_reject: float) 
     rank = math.ceil((n + 1) * (1 - max_false_reject) - 1e-9)
     promised = (n + 1 - rank) / (n + 1) if rank <= n else 1 / (n + 1)
     threshold = float(ordered[min(rank, n) - 1])
-    return Operating(threshold, max(promised, 1 / (n + 1)), max_false_reject, n)
+    above = max(promised, 1 / (n + 1)) * (n + 1)
+    return Operating(
+        threshold, (above + doubtful) / (n + doubtful + 1), max_false_reject, n, doubtful
+    )
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,9 @@ class Calibration:
         method: how the calibration images were kept from the fit, in words.
         reference: thresholds of the method's own theory with the rate they realise on the
             calibration images (the chi quantile of MVG), or empty.
+        products: scores of each product's own images, ascending, where a model knows several.
+        doubtful: images left out because nobody knows whether they are good; thresholds and
+            promises count them as good ones that score above everything.
     """
 
     scores: tuple[float, ...]
@@ -98,6 +117,8 @@ class Calibration:
     max_false_reject: float
     method: str
     reference: dict[str, Any] = field(default_factory=dict)
+    products: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    doubtful: int = 0
 
     @classmethod
     def from_scores(
@@ -130,7 +151,7 @@ class Calibration:
     @cached_property
     def operating(self) -> Operating:
         """The operating point at the requested rate."""
-        return operating_point(np.asarray(self.scores), self.max_false_reject)
+        return operating_point(np.asarray(self.scores), self.max_false_reject, self.doubtful)
 
     @property
     def threshold(self) -> float:
@@ -145,9 +166,20 @@ class Calibration:
     def with_rate(self, max_false_reject: float) -> Calibration:
         """The same images, another requested false-reject rate."""
         operating_point(np.asarray(self.scores), max_false_reject)
-        return Calibration(
-            self.scores, self.map_peaks, max_false_reject, self.method, self.reference
-        )
+        return replace(self, max_false_reject=max_false_reject)
+
+    def for_product(self, name: str) -> Calibration:
+        """That of one product alone, from its own good images.
+
+        Raises:
+            SettingsError: unknown product, or none of its images was held out.
+        """
+        if not self.products.get(name):
+            known = ", ".join(self.products) or "none, it was fitted on a single one"
+            raise SettingsError(f"product {name!r} is not one that the model knows: {known}")
+        scores = self.products[name]
+        method = f"{self.method}; product {name}"
+        return Calibration(scores, scores, self.max_false_reject, method)
 
     def p_value(self, score: float) -> float:
         """Conformal p-value of a raw score, in `[1 / (n + 1), 1]`; small = anomalous."""
@@ -155,7 +187,7 @@ class Calibration:
             raise FrameError("the score is NaN: the network's output is not usable for this frame")
         ordered = np.asarray(self.scores)
         at_least = ordered.size - int(np.searchsorted(ordered, score, side="left"))
-        return (1 + at_least) / (ordered.size + 1)
+        return (1 + at_least + self.doubtful) / (ordered.size + self.doubtful + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; derived figures are written for readers and ignored when read."""
@@ -171,18 +203,33 @@ class Calibration:
             "reference": self.reference,
             "scores": list(self.scores),
             "map_peaks": list(self.map_peaks),
+            **self._seldom(),
         }
+
+    def _seldom(self) -> dict[str, Any]:
+        """What most calibrations do not have."""
+        found: dict[str, Any] = {}
+        if self.products:
+            found["products"] = {name: list(scores) for name, scores in self.products.items()}
+        if self.doubtful:
+            found["doubtful"] = self.doubtful
+        return found
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Calibration:
         """Rebuild from `to_dict`; raises KeyError or TypeError on foreign content."""
-        return cls.from_scores(
+        calibration = cls.from_scores(
             fields["scores"],
             fields["map_peaks"],
             max_false_reject=float(fields["max_false_reject"]),
             method=str(fields["method"]),
             reference=dict(fields.get("reference", {})),
         )
+        products = {
+            str(name): tuple(float(score) for score in scores)
+            for name, scores in dict(fields.get("products", {})).items()
+        }
+        return replace(calibration, products=products, doubtful=int(fields.get("doubtful", 0)))
 
 
 def _percent(rate: float) -> str:

@@ -13,6 +13,9 @@ from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.metadata import METADATA_KEY
 
+PRODUCT_SCORES = "product_scores"
+"""Third output of a model that knows several products: float32 `[N, P]`."""
+
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
@@ -37,6 +40,9 @@ class Engine(Protocol):
 
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
         """One inference."""
+
+    def product_scores(self, frames_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score as each product `[N, P]`, of a graph that has this output."""
 
 
 _BF16_ROUNDING = 20.0
@@ -88,7 +94,8 @@ class OnnxRuntimeEngine:
         self.name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
         names = [item.name for item in self._session.get_outputs()]
         inputs = [item.name for item in self._session.get_inputs()]
-        if not self.metadata or inputs != ["frames"] or names != ["score", "anomaly_map"]:
+        known = (["score", "anomaly_map"], ["score", "anomaly_map", PRODUCT_SCORES])
+        if not self.metadata or inputs != ["frames"] or names not in known:
             raise ModelFileError(
                 f"{path}: is an ONNX file, but not one exported by anomalib_lite "
                 f"(inputs {inputs}, outputs {names})"
@@ -102,6 +109,11 @@ class OnnxRuntimeEngine:
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
         score, anomaly_map = self._session.run(["score", "anomaly_map"], {"frames": frames_nhwc})
         return score, anomaly_map
+
+    def product_scores(self, frames_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (found,) = self._session.run([PRODUCT_SCORES], {"frames": frames_nhwc})
+        scores: NDArray[np.float32] = found
+        return scores
 
 
 class OpenVinoEngine:
@@ -147,6 +159,9 @@ class OpenVinoEngine:
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
         result = self._model([frames_nhwc])
         return np.array(result["score"]), np.array(result["anomaly_map"])
+
+    def product_scores(self, frames_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.array(self._model([frames_nhwc])[PRODUCT_SCORES])
 
 
 def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
-from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata
@@ -108,6 +108,16 @@ class EdgeModel:
             `score (N,)` and `anomaly_map (N, h', w')`, float32.
         """
         return self._engine.run(prepared_nhwc)
+
+    def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score as each product `(N, P)`, in the order of `calibration.products`.
+
+        Raises:
+            SettingsError: the model knows one product only.
+        """
+        if not self.calibration.products:
+            raise SettingsError(f"{self.path}: the model knows one product only")
+        return self._engine.product_scores(prepared_nhwc)
 
     def predict(self, frame: FrameLike) -> Prediction:
         """Score one frame: an RGB or grey array, encoded bytes, or a file.

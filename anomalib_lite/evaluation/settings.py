@@ -28,7 +28,8 @@ class EvaluationSettings:
         image_size: `(height, width)` of the network's input, pixels.
         weights: a `.safetensors` file for the one backbone, or None (weights folder, then hub).
         max_false_reject: share of good parts that may be rejected; decides the threshold.
-        settings: settings of the detectors; `"padim.sigma"` goes to one detector, `"sigma"` to all.
+        settings: of the detectors; `"padim.sigma"` goes to one detector and to fusions with
+            it, `"sigma"` to all but fusions, `"padim+mvg.trust"` to one fusion.
         limit_train: fit on so many good images, drawn by the seed; None takes all.
         pixel: whether maps are measured.
         map_resolution: `"frame"` enlarges maps to the original frame, `"network"` shrinks masks.
@@ -54,7 +55,8 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         for name in ("data", "detectors", "backbones"):
             _refuse_empty_or_twice(name, getattr(self, name))
-        unknown = [name for name in self.detectors if name not in list_scorers()]
+        parts = [part for name in self.detectors for part in name.split("+")]
+        unknown = [name for name in parts if name not in list_scorers()]
         if unknown:
             known = ", ".join(list_scorers())
             raise SettingsError(f"unknown detector {unknown[0]!r}; choose from {known}")
@@ -79,13 +81,21 @@ class EvaluationSettings:
 
     def _refuse_settings_of_nobody(self) -> None:
         for name in self.settings:
-            owner, dot, own = name.partition(".")
-            if not (own if dot else owner).isidentifier() or (own if dot else owner) == "name":
+            *owner_words, own = name.split(".")
+            owner = ".".join(owner_words)
+            if not own.isidentifier() or own == "name":
                 raise SettingsError(f"no detector has a setting {name!r}")
-            if dot and owner not in self.detectors:
+            if owner and owner not in self._owners():
                 raise SettingsError(
                     f"setting {name!r} is for the detector {owner!r}, which is not evaluated here"
                 )
+
+    def _owners(self) -> set[str]:
+        """Detectors, the parts of fusions, and the parts of one fusion: `a`, `a+b`, `a+b.a`."""
+        fusions = [name for name in self.detectors if "+" in name]
+        parts = {part for name in fusions for part in name.split("+")}
+        exact = {f"{name}.{part}" for name in fusions for part in name.split("+")}
+        return {*self.detectors, *parts, *exact}
 
     def spec(self) -> InputSpec:
         """The input declaration of every run; raises `SettingsError` for impossible sizes."""
@@ -93,8 +103,17 @@ class EvaluationSettings:
         return InputSpec(height=height, width=width)
 
     def for_detector(self, name: str) -> dict[str, Any]:
-        """Settings that reach one detector: those for all, then its own."""
-        shared = {key: value for key, value in self.settings.items() if "." not in key}
+        """Settings that reach one detector: those for all, then its own.
+
+        A fusion has none in common with others; those of its parts reach the parts.
+        """
+        parts = name.split("+")
+        if len(parts) > 1:
+            shared = {
+                key: value for key, value in self.settings.items() if key.split(".")[0] in parts
+            }
+        else:
+            shared = {key: value for key, value in self.settings.items() if "." not in key}
         own = {
             key.partition(".")[2]: value
             for key, value in self.settings.items()

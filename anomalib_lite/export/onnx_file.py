@@ -13,18 +13,21 @@ import torch
 
 from anomalib_lite.detector import Detector
 from anomalib_lite.detector_file import detector_header
-from anomalib_lite.edge.engines import OnnxRuntimeEngine
+from anomalib_lite.edge.engines import PRODUCT_SCORES, OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.integrity import seal
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.export.half import store_half
 from anomalib_lite.export.parity import (
     SELF_TEST_TOLERANCE,
     ParityReport,
     compare,
+    compare_products,
     probe_frames,
 )
+from anomalib_lite.scorers import PerProduct
 
 OPSET = 17
 """Read by ONNX Runtime 1.12+, OpenVINO 2023+, TensorRT 8.6+."""
@@ -67,6 +70,8 @@ def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
         report, probes = compare(
             detector, engine, frames, spec=detector.spec, calibration=calibration
         )
+        if isinstance(detector.scorer, PerProduct):
+            compare_products(detector, engine, frames, detector.spec)
         del engine
         if not report.passed:
             raise ExportError(
@@ -85,20 +90,27 @@ def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
 def trace(detector: Detector) -> Any:
     """The detector's graph as an ONNX model with the project's interface and dynamic batch."""
     buffer = io.BytesIO()
+    outputs = ["score", "anomaly_map"]
+    if isinstance(detector.scorer, PerProduct):
+        outputs.append(PRODUCT_SCORES)
+    modes = torch.onnx.TrainingMode
     height, width = detector.spec.size_hw
     example = torch.zeros(_TRACE_BATCH, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                detector.graph,
+                detector.graph.merged(),
                 (example,),
                 buffer,  # type: ignore[arg-type]
                 dynamo=False,
+                # Folded with anything else, rounded weights would need single precision again.
+                training=modes.PRESERVE if detector.scorer.stores_half else modes.EVAL,
+                do_constant_folding=not detector.scorer.stores_half,
                 opset_version=OPSET,
                 input_names=["frames"],
-                output_names=["score", "anomaly_map"],
-                dynamic_axes={name: {0: "N"} for name in ("frames", "score", "anomaly_map")},
+                output_names=outputs,
+                dynamic_axes={name: {0: "N"} for name in ("frames", *outputs)},
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             first = str(error).strip().splitlines()[0]
@@ -108,6 +120,7 @@ def trace(detector: Detector) -> Any:
     model = onnx.load_model_from_string(buffer.getvalue())
     for node in model.graph.node:
         node.doc_string = ""
+    store_half(model)
     model.producer_name = "anomalib_lite"
     model.producer_version = ""
     onnx.checker.check_model(model)

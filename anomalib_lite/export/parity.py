@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.metadata import Probe
 from anomalib_lite.edge.prepare import InputSpec, prepare
@@ -25,6 +26,13 @@ class Runnable(Protocol):
 
     def run(self, frames_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
         """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
+
+
+class RunsProducts(Protocol):
+    """A detector or an engine that knows several products."""
+
+    def product_scores(self, frames_nhwc: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """`uint8 (N, h, w, 3)` -> score as each product `(N, P)`."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,19 @@ def compare(
         for (name, frame), score, anomaly_map in zip(frames.items(), scores, maps, strict=True)
     )
     return report, probes
+
+
+def compare_products(
+    fitted: RunsProducts, exported: RunsProducts, frames: dict[str, Frame], spec: InputSpec
+) -> None:
+    """Every product's score on every probe; raises `ExportError` when one differs."""
+    prepared = np.stack([prepare(frame, spec) for frame in frames.values()])
+    worst = _relative(exported.product_scores(prepared), fitted.product_scores(prepared))
+    if not worst <= TOLERANCE:
+        raise ExportError(
+            f"the exported graph's product scores differ from the fitted model by {worst:.1e}, "
+            f"allowed {TOLERANCE:.0e}; nothing was written"
+        )
 
 
 def _threes(count: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ Memory: 8 bytes a frame for its score, and a bounded number of pictures, names a
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.report.explain import PairPicture
 from anomalib_lite.report.pictures import Highest, Picture, make_picture
 
 MOST_PICTURES = 24
@@ -31,13 +32,18 @@ _MOST_UNREADABLE = 200
 
 @dataclass(frozen=True, eq=False)
 class RejectedFrame:
-    """A rejected frame; `picture` is None for those that are only named."""
+    """A rejected frame; `picture` is None for those that are only named.
+
+    `pairs` hold, where an explanation was asked for, its first region beside
+    the nearest good patch.
+    """
 
     name: str
     score: float
     p_value: float
     regions: int
     picture: Picture | None = None
+    pairs: tuple[PairPicture, ...] = ()
 
 
 class ProductionReport:
@@ -72,8 +78,8 @@ class ProductionReport:
         self._pictured: Highest[RejectedFrame] = Highest(MOST_PICTURES)
         self._named: Highest[RejectedFrame] = Highest(_MOST_NAMES)
 
-    def add(self, item: ScoredFrame) -> None:
-        """Take one frame's outcome; the frame itself is not kept."""
+    def add(self, item: ScoredFrame, pairs: Sequence[PairPicture] = ()) -> None:
+        """Take one frame's outcome, and its explanation; the frame itself is not kept."""
         prediction = item.prediction
         if prediction is None:
             self.unreadable_count += 1
@@ -87,7 +93,9 @@ class ProductionReport:
         self._named.offer(prediction.score, lambda: _rejected(item.name, prediction, None))
         self._pictured.offer(
             prediction.score,
-            lambda: _rejected(item.name, prediction, self._picture(item.frame, prediction)),
+            lambda: _rejected(
+                item.name, prediction, self._picture(item.frame, prediction), tuple(pairs[:1])
+            ),
         )
 
     @property
@@ -127,7 +135,12 @@ class ProductionReport:
         )
 
 
-def _rejected(name: str, prediction: Prediction, picture: Picture | None) -> RejectedFrame:
+def _rejected(
+    name: str,
+    prediction: Prediction,
+    picture: Picture | None,
+    pairs: tuple[PairPicture, ...] = (),
+) -> RejectedFrame:
     return RejectedFrame(
-        name, prediction.score, prediction.p_value, len(prediction.regions), picture
+        name, prediction.score, prediction.p_value, len(prediction.regions), picture, pairs
     )

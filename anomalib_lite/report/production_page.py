@@ -26,6 +26,7 @@ from anomalib_lite.report.components import (
     unreadable_list,
 )
 from anomalib_lite.report.examples import relative, verdict
+from anomalib_lite.report.explain import explanations
 from anomalib_lite.report.html import Child, Markup, join, shorten, tag
 from anomalib_lite.report.plots import (
     UNLABELLED_BARS,
@@ -82,6 +83,7 @@ def render_production(report: ProductionReport) -> str:
     else:
         body.append(hint("Nothing could be judged", "No frame has a score.", "bad"))
     body.append(_rejected(report))
+    body.append(explanations([(each.name, each.pairs) for each in report.pictured]))
     if report.unreadable_count:
         body.append(
             section("Not readable", unreadable_list(report.unreadable, report.unreadable_count))
@@ -192,7 +194,9 @@ def _chance(chance: float) -> str:
 def _p_values(scores: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:
     """As `Calibration.p_value`, for all frames at once `(n,)`."""
     known = np.asarray(calibration.scores)
-    return (1 + known.size - np.searchsorted(known, scores, side="left")) / (known.size + 1)
+    above = 1 + known.size - np.searchsorted(known, scores, side="left") + calibration.doubtful
+    shares: NDArray[np.float64] = above / (known.size + calibration.doubtful + 1)
+    return shares
 
 
 def _rejected(report: ProductionReport) -> Markup:

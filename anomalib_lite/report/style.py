@@ -82,6 +82,7 @@ svg .operating{fill:#fff;stroke:#c62828;stroke-width:2}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:3px}
 .pair img{width:100%;height:auto;display:block;background:var(--fill)}
 .pair.one{grid-template-columns:1fr}
+.whole img{width:100%;height:auto;display:block}
 .pair.one img{max-width:calc(50% - 1.5px)}
 .gallery figcaption{font-size:12.5px;line-height:1.4;padding-top:6px;overflow-wrap:anywhere}
 .gallery .verdict{font-weight:600}

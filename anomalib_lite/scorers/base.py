@@ -246,6 +246,9 @@ class ScorePool(Protocol):
     def score_pool(self, stream: FeatureStream, context: FitContext) -> HeldOutScores:
         """Scores for every image of the pool."""
 
+    def pool_bytes(self, images: int) -> tuple[int, int]:
+        """Estimated peak memory and disk space of `score_pool` on so many images, bytes."""
+
 
 @runtime_checkable
 class Explain(Protocol):

@@ -15,27 +15,35 @@ from anomalib_lite.edge.errors import FitError
 Components: TypeAlias = Literal["all", "high", "low"]
 
 
-def ledoit_wolf(rows: Tensor) -> tuple[Tensor, float]:
+def ledoit_wolf(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor, float]:
     """Ledoit-Wolf covariance `(1 - r) S + r tr(S)/d I` with the analytic optimal shrinkage r.
 
     Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices".
-    The data are centred here, `S` divides by n.
+    The data are centred here, `S` divides by n. With weights, moments are weighted and n is Kish's
+    effective number (`effective_count`).
 
     Args:
         rows: float64 `(n, d)`, n >= 2.
+        weights: how far each row counts `(n,)`; None counts all in full.
 
     Returns:
         covariance float64 `(d, d)` and the shrinkage r in [0, 1].
     """
-    n, d = rows.shape
-    centred = rows - rows.mean(dim=0)
-    gram = centred.T @ centred
-    sample = gram / n
+    n: float = len(rows)
+    d = rows.shape[1]
+    centred = rows - weighted_mean(rows, weights)
+    fourth_powers = centred.square().sum(dim=1).square()
+    if weights is None:
+        sample = centred.T @ centred / n
+        fourth = float(fourth_powers.sum()) / n
+    else:
+        n, share = effective_count(weights), weights / weights.sum()
+        sample = (centred.T * share) @ centred
+        fourth = float(share @ fourth_powers)
     mean_variance = float(sample.trace()) / d
     # sum_ij of (1/n sum_k x_ki^2 x_kj^2) is the mean fourth power of the row norms.
-    fourth = float((centred.square().sum(dim=1)).square().sum())
     squared_norm = float(sample.square().sum())
-    beta = (fourth / n - squared_norm) / (d * n)
+    beta = (fourth - squared_norm) / (d * n)
     delta = (squared_norm - d * mean_variance**2) / d
     beta = min(beta, delta)
     shrinkage = 0.0 if beta <= 0 or delta <= 0 else beta / delta
@@ -44,12 +52,23 @@ def ledoit_wolf(rows: Tensor) -> tuple[Tensor, float]:
     return covariance, shrinkage
 
 
+def weighted_mean(rows: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of rows `(n, d)`, each counted by its weight `(n,)`."""
+    return rows.mean(dim=0) if weights is None else weights @ rows / weights.sum()
+
+
+def effective_count(weights: Tensor) -> float:
+    """Kish's effective number, `(sum w)^2 / sum w^2`: n rows of equal weight give n."""
+    return float(weights.sum().square() / weights.square().sum())
+
+
 def select_components(
     rows: Tensor,
     components: Components,
     *,
     variance: float | None = None,
     count: int | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Basis of a principal subspace of `rows`, as Rippel et al. (2020) choose it.
 
@@ -62,6 +81,7 @@ def select_components(
         components: `"all"`, `"high"` or `"low"`.
         variance: share of explained variance, in (0, 1).
         count: number of directions; overrides `variance`.
+        weights: how far each row counts `(n,)`; None counts all in full.
 
     Returns:
         orthonormal basis float64 `(d, k)`.
@@ -69,7 +89,9 @@ def select_components(
     n, d = rows.shape
     if components == "all":
         return torch.eye(d, dtype=rows.dtype)
-    centred = rows - rows.mean(dim=0)
+    centred = rows - weighted_mean(rows, weights)
+    if weights is not None:
+        centred = weights.sqrt()[:, None] * centred
     _, singular, directions = torch.linalg.svd(centred, full_matrices=False)
     power = singular.square()
     total = int(min(n, d))
@@ -85,7 +107,9 @@ def select_components(
     return basis
 
 
-def whitening(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, float]:
+def whitening(
+    rows: Tensor, basis: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor, float]:
     """Mean and whitening matrix of a Ledoit-Wolf Gaussian in a subspace.
 
     `|| W (x - mean) ||` is the Mahalanobis distance of `basis.T x`.
@@ -93,6 +117,7 @@ def whitening(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, float]:
     Args:
         rows: float64 `(n, d)`.
         basis: float64 `(d, k)`, orthonormal columns.
+        weights: how far each row counts `(n,)`; None counts all in full.
 
     Returns:
         mean `(d,)`, W `(k, d)`, shrinkage.
@@ -100,7 +125,7 @@ def whitening(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, float]:
     Raises:
         FitError: the rows do not vary.
     """
-    covariance, shrinkage = ledoit_wolf(rows @ basis)
+    covariance, shrinkage = ledoit_wolf(rows @ basis, weights)
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if int(failed) or float(covariance.diagonal().max()) <= 0:
         raise FitError(
@@ -108,4 +133,4 @@ def whitening(rows: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, float]:
             "different photographs"
         )
     inverse = torch.linalg.solve_triangular(factor, basis.T, upper=False)
-    return rows.mean(dim=0), inverse, shrinkage
+    return weighted_mean(rows, weights), inverse, shrinkage

@@ -20,7 +20,12 @@ from anomalib_lite.scorers.base import (
     Scores,
     register_scorer,
 )
-from anomalib_lite.scorers.gaussian import Components, select_components, whitening
+from anomalib_lite.scorers.gaussian import (
+    Components,
+    effective_count,
+    select_components,
+    whitening,
+)
 from anomalib_lite.scorers.pooling import LayerPool
 
 _FEWEST_ROWS = 3  # of 2 images Ledoit-Wolf estimates no shrinkage: their covariance is singular
@@ -42,6 +47,7 @@ class MVG(Scorer):
 
     Attributes:
         rows_: pooled vectors of the good images, float32 `(n, sum of C)`.
+        weights_: how far each counts, float64 `(n,)`; only after a fit with weights.
     """
 
     name = "mvg"
@@ -71,11 +77,16 @@ class MVG(Scorer):
         self._channels = [layer.channels for layer in layout.layers]
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
-        self._learn(self._read(stream, context)[0])
+        rows, indices = self._read(stream, context)
+        self._learn(rows, context.weights_of(indices))
 
     def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
         """Add good images; the same as fitting on all of them."""
-        self._learn(torch.cat([self.rows_, self._read(stream, context)[0]]))
+        rows, indices = self._read(stream, context)
+        added = context.weights_of(indices)
+        if added is None:
+            added = torch.ones(len(rows), dtype=torch.float64)
+        self._learn(torch.cat([self.rows_, rows]), torch.cat([self._weights, added]))
 
     def forget(self, stream: FeatureStream, context: FitContext) -> None:
         """Take images out; each must be one that was fitted (nearest pooled vector)."""
@@ -86,7 +97,7 @@ class MVG(Scorer):
             if not float(distance[nearest]) <= 1e-4 * float(row.norm()):
                 raise FitError("an image to forget is not among those that were fitted")
             keep[nearest] = False
-        self._learn(self.rows_[keep])
+        self._learn(self.rows_[keep], self._weights[keep])
 
     def cross_fit(
         self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
@@ -94,19 +105,24 @@ class MVG(Scorer):
         """Fit on all images; out-of-fold scores from the pooled vectors alone (one pass)."""
         rows, indices = self._read(stream, context)
         fold_of = torch.from_numpy(folds[indices])
+        weights = context.weights_of(indices)
         distances = torch.zeros(len(rows), len(self._channels))
         for fold in fold_of.unique().tolist():
             inside = fold_of == fold
-            self._learn(rows[~inside])
+            self._learn(rows[~inside], None if weights is None else weights[~inside])
             pooled = list(rows[inside].split(self._channels, dim=1))
             distances[inside] = self._distances(pooled)
-        self._learn(rows)
+        self._learn(rows, weights)
         image = distances.sum(dim=1).numpy()
         parts = {
             layer.name: distances[:, index].numpy()
             for index, layer in enumerate(self.layout.layers)
         }
         return HeldOutScores(indices, image, image, parts)
+
+    def effective_images(self, weights: NDArray[np.float64]) -> float:
+        """Kish's effective number, which also sets the shrinkage."""
+        return effective_count(torch.from_numpy(weights))
 
     def parts(self, features: Features) -> dict[str, Tensor]:
         """Mahalanobis distance per layer, `(N,)` each."""
@@ -146,12 +162,22 @@ class MVG(Scorer):
             raise FitError("no readable image to learn from")
         return torch.cat(rows), np.concatenate(indices)
 
-    def _learn(self, rows: Tensor) -> None:
+    @property
+    def _weights(self) -> Tensor:
+        known = self._buffers.get("weights_")
+        return torch.ones(len(self.rows_), dtype=torch.float64) if known is None else known
+
+    def _learn(self, rows: Tensor, weights: Tensor | None) -> None:
         if len(rows) < _FEWEST_ROWS:
             raise FitError(
                 f"mvg learns from at least {_FEWEST_ROWS} good images, got {len(rows)}; "
                 f"out-of-fold calibration takes one more: give at least {_FEWEST_ROWS + 1}"
             )
+        if weights is not None and bool((weights == 1).all()):
+            weights = None
+        self._buffers.pop("weights_", None)
+        if weights is not None:
+            self.register_buffer("weights_", weights)
         self.register_buffer("rows_", rows)
         for index, part in enumerate(rows.double().split(self._channels, dim=1)):
             basis = select_components(
@@ -159,7 +185,8 @@ class MVG(Scorer):
                 self.components,
                 variance=self.variance,
                 count=self.num_components,
+                weights=weights,
             )
-            mean, matrix, _ = whitening(part, basis)
+            mean, matrix, _ = whitening(part, basis, weights)
             self.register_buffer(f"mean{index}_", mean.float())
             self.register_buffer(f"whitening{index}_", matrix.float().contiguous())

@@ -54,6 +54,29 @@ def test_exclude_leaves_the_suspects_out_and_the_promise_says_so(run, mixed, par
     assert part.with_suffix(".audit.json").exists()
 
 
+def test_downweight_counts_odd_images_less_and_says_what_is_promised(run, mixed, part):
+    status, out, _ = run("fit", mixed, "--out", part, *FIT, "--contamination", "downweight")
+    assert status == 0
+    fitted = Detector.load(part)
+    assert fitted.data.images == 21
+    assert any(record.weight < 1 for record in fitted.data.records)
+    assert "3 image(s) left out" in out
+    assert fitted.calibration.operating.explain() in out
+    assert "down-weighted" in fitted.calibration.method
+    written = part.read_bytes()
+    run("fit", mixed, "--out", part, *FIT, "--contamination", "downweight")
+    assert part.read_bytes() == written
+
+
+def test_downweight_is_refused_before_any_work_where_a_scorer_cannot(run, mixed, part):
+    arguments = ["--detector", "knn", "--image-size", "64", "--contamination", "downweight"]
+    status, _, err = run("fit", mixed, "--out", part, *arguments)
+    assert status == 2
+    assert "knn cannot weigh images; these can: " in err
+    assert "Traceback" not in err
+    assert list(part.parent.iterdir()) == []
+
+
 def test_trust_is_the_default_and_writes_no_audit(run, mixed, part):
     assert run("fit", mixed, "--out", part, *FIT)[0] == 0
     assert [path.name for path in part.parent.iterdir()] == ["part.safetensors"]
@@ -105,5 +128,5 @@ def test_unreadable_images_are_listed_in_the_audit_and_give_status_three(run, mi
 def test_an_unknown_choice_is_one_line(run, mixed, part):
     status, _, err = run("fit", mixed, "--out", part, *FIT, "--contamination", "delete")
     assert status == 2
-    assert "choose one of trust, audit, exclude" in err
+    assert "choose one of trust, audit, exclude, downweight" in err
     assert not part.exists()

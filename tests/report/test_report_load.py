@@ -188,7 +188,7 @@ def test_an_interrupted_run_leaves_a_report_of_what_came(
 
     add, seen = ProductionReport.add, []
 
-    def interrupted(self: ProductionReport, item: ScoredFrame) -> None:
+    def interrupted(self: ProductionReport, item: ScoredFrame, pairs: object) -> None:
         if len(seen) == 2:
             raise KeyboardInterrupt
         seen.append(item)

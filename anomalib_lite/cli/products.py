@@ -1,0 +1,71 @@
+"""What `fit` learns from: one source, or the good images of several products."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anomalib_lite.edge.frames import Exif
+    from anomalib_lite.edge.sources import SourceLike
+
+
+def images_to_fit(
+    source: str | None, named: list[str], subfolders: bool, detector: str, exif: Exif
+) -> tuple[SourceLike, dict[str, Any]]:
+    """The images, and the settings that a scorer of several products is made with.
+
+    Args:
+        source: what `SOURCE` says.
+        named: what `--product` says, `NAME=FOLDER` each.
+        subfolders: whether `SOURCE` has one folder per product.
+        detector: name of the scorer.
+        exif: passed to the image decoder.
+
+    Raises:
+        SettingsError: nothing or too much is given, or the scorer knows one product only.
+        SourceError: a folder without images.
+    """
+    from anomalib_lite.edge.errors import SettingsError
+
+    if source is None and not named:
+        raise SettingsError("name the good images: fit SOURCE, or --product NAME=FOLDER")
+    if source is not None and named:
+        raise SettingsError(f"give either {source} or --product NAME=FOLDER, not both")
+    if named and subfolders:
+        raise SettingsError("--products takes the subfolders of SOURCE; leave --product out")
+    if source is not None and not subfolders:
+        return source, {}
+    from anomalib_lite.products import ProductSource, require_products
+    from anomalib_lite.scorers import create_scorer
+
+    require_products(create_scorer(detector))
+    parts = _subfolders(Path(source)) if source is not None else _named(named)
+    found = ProductSource(parts, exif=exif)
+    return found, {"products": found.products}
+
+
+def _subfolders(folder: Path) -> dict[str, SourceLike]:
+    from anomalib_lite.edge.errors import SourceError
+
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: no such folder; --products needs one with subfolders")
+    found = sorted(path for path in folder.iterdir() if path.is_dir())
+    visible = [path for path in found if not path.name.startswith(".")]
+    if not visible:
+        raise SourceError(f"{folder}: has no subfolders; --products needs one for each product")
+    return {path.name: str(path) for path in visible}
+
+
+def _named(pairs: list[str]) -> dict[str, SourceLike]:
+    from anomalib_lite.edge.errors import SettingsError
+
+    parts: dict[str, SourceLike] = {}
+    for pair in pairs:
+        name, separator, folder = pair.partition("=")
+        if not (separator and name and folder):
+            raise SettingsError(f"product {pair!r} is not understood; write NAME=FOLDER")
+        if name in parts:
+            raise SettingsError(f"product {name} is given twice; give a glob for several folders")
+        parts[name] = folder
+    return parts

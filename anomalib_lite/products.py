@@ -1,0 +1,103 @@
+"""Several products in one model: images with the product they show, and the graph that tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anomalib_lite.backbones import Backbone
+from anomalib_lite.edge.errors import SettingsError, SourceError
+from anomalib_lite.edge.frames import Exif
+from anomalib_lite.edge.sources import Job, Source, SourceLike, open_source
+from anomalib_lite.scorers import PerProduct, Scorer, scorers_with
+
+
+class ProductSource:
+    """The images of several products, one product after the other.
+
+    Args:
+        parts: good images of each product, by its name.
+        exif: passed to the image decoder.
+
+    Attributes:
+        products: names, in order.
+    """
+
+    def __init__(self, parts: Mapping[str, SourceLike], *, exif: Exif = "apply") -> None:
+        if not parts:
+            raise SourceError("no product is given")
+        self._parts: dict[str, Source] = {
+            name: open_source(source, exif=exif) for name, source in parts.items()
+        }
+        self.products = list(self._parts)
+
+    @property
+    def name(self) -> str:
+        return "+".join(part.name.rstrip("/\\") for part in self._parts.values())
+
+    @property
+    def rereadable(self) -> bool:
+        return all(part.rereadable for part in self._parts.values())
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts.values())
+
+    def jobs(self) -> Iterator[Job]:
+        for part in self._parts.values():
+            yield from part.jobs()
+
+    def product_indices(self) -> NDArray[np.int64]:
+        """Product of each image `(n,)`, as a place in `products`."""
+        # A container may misstate its number of frames: count what is delivered.
+        counts = [sum(1 for _ in part.jobs()) for part in self._parts.values()]
+        return np.repeat(np.arange(len(counts)), counts)
+
+
+def product_indices(scorer: Scorer, source: Source) -> NDArray[np.int64] | None:
+    """Product of each image of a source, for a fit; None where the source does not tell.
+
+    Raises:
+        SettingsError: the scorer takes no products, or was made for others.
+    """
+    if not isinstance(source, ProductSource):
+        return None
+    able = cast(PerProduct, require_products(scorer))
+    if list(able.product_names) != source.products:
+        raise SettingsError(
+            f"the images show {', '.join(source.products)}, the detector was made for "
+            f"{', '.join(able.product_names)}; give products={source.products!r}"
+        )
+    return source.product_indices()
+
+
+def require_products(scorer: Scorer) -> Scorer:
+    """The scorer, if it knows several products; raises `SettingsError` that names those that do."""
+    if isinstance(scorer, PerProduct):
+        return scorer
+    able = ", ".join(scorers_with(PerProduct))
+    raise SettingsError(f"{scorer.name} knows one product only; these know several: {able}")
+
+
+class ProductGraph(nn.Module):
+    """The graph to export: score, map, and the score as each product.
+
+    Args:
+        backbone: frozen feature extractor.
+        scorer: fitted; knows several products.
+    """
+
+    def __init__(self, backbone: Backbone, scorer: PerProduct) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.scorer = cast(nn.Module, scorer)
+
+    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, 1, 1)`, product scores `(N, P)`."""
+        features = self.backbone(self.backbone.normalise(frames_nhwc))
+        scores: Tensor = cast(PerProduct, self.scorer).product_scores(features)
+        smallest = scores.amin(dim=1)
+        return smallest, smallest[:, None, None], scores

@@ -1,0 +1,154 @@
+"""Pools through the command line: scoring, resuming, measuring with labels, auditing."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from anomalib_lite import pool as pool_module
+from anomalib_lite.data.parts import render, write_dataset
+from anomalib_lite.edge import SettingsError
+from anomalib_lite.pool import PROTOCOL, Pool
+from anomalib_lite.scorers import mutual_pool
+
+SMALL = ["--image-size", "64", "--set", "degrees=[1]"]
+
+
+@pytest.fixture(scope="module")
+def mixed_folder(tmp_path_factory):
+    """Fourteen good parts, one scratched, and a file that is no picture."""
+    folder = tmp_path_factory.mktemp("pool") / "frames"
+    folder.mkdir()
+    for index in range(14):
+        frame = render("flange", seed=0, index=index, size=96).image
+        cv2.imwrite(str(folder / f"{index:03d}.png"), frame[:, :, ::-1])
+    frame = render("flange", seed=0, index=0, split="test", defect="scratch", size=96).image
+    frame = np.where(np.indices((96, 96)).sum(0)[:, :, None] % 7 < 3, 0, frame).astype(np.uint8)
+    cv2.imwrite(str(folder / "odd.png"), frame[:, :, ::-1])
+    (folder / "broken.png").write_bytes(b"not a picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts")
+    return write_dataset(folder, "flange", seed=0, train=4, test_good=6, test_per_defect=2, size=96)
+
+
+def lines_of(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_judges_itself_and_the_odd_frame_comes_first(run, mixed_folder, tmp_path):
+    out = tmp_path / "out"
+    status, text, err = run("score-pool", mixed_folder, "--out", out, "--heatmaps", *SMALL)
+    assert status == 3
+    assert "broken.png" in text
+    assert PROTOCOL in text
+    assert "MB of memory" in err
+    lines = lines_of(out)
+    assert [line["frame"].split("/")[-1] for line in lines[:2]] == ["000.png", "001.png"]
+    assert all(line["protocol"] == PROTOCOL for line in lines)
+    scores = {line["frame"].split("/")[-1]: line["score"] for line in lines if "score" in line}
+    assert max(scores, key=scores.get) == "odd.png"
+    assert len(scores) == 15
+    assert [line["frame"].split("/")[-1] for line in lines if "error" in line] == ["broken.png"]
+    listing = json.loads((out / "pool.json").read_text())
+    assert listing["protocol"] == PROTOCOL
+    assert listing["entries"][0]["name"].endswith("odd.png")
+    assert listing["pairs_multiplied"] == 15 * 14 // 2
+    page = (out / "report.html").read_text()
+    assert PROTOCOL in page
+    assert "odd.png" in page
+    assert page.count("data:image/jpeg") >= 15
+    assert len(list((out / "heatmaps").iterdir())) == 15
+    assert not (out / "metrics.json").exists()
+    assert not (out / "pool-work").exists()
+
+
+def test_an_odd_frame_is_flagged_and_its_p_value_is_its_rank(run, mixed_folder, tmp_path):
+    run("score-pool", mixed_folder, "--out", tmp_path, *SMALL, "--set", "rscin=[]")
+    judged = {line["frame"].split("/")[-1]: line for line in lines_of(tmp_path) if "score" in line}
+    assert judged["odd.png"]["is_anomalous"]
+    assert judged["odd.png"]["p_value"] == pytest.approx(2 / 16)
+    assert sum(line["is_anomalous"] for line in judged.values()) <= 2
+
+
+def test_labels_of_a_data_set_only_measure(run, parts, tmp_path):
+    spec = f"mvtec:{parts.parent}:{parts.name}"
+    status, text, err = run("score-pool", spec, "--out", tmp_path / "spec", *SMALL)
+    assert status == 0, err
+    assert "image_auroc" in text
+    metrics = json.loads((tmp_path / "spec" / "metrics.json").read_text())
+    assert metrics["protocol"] == PROTOCOL
+    assert 0 <= metrics["metrics"]["image_auroc"] <= 1
+    assert 0 <= metrics["metrics"]["aupro"] <= 1
+    assert json.loads((tmp_path / "spec" / "pool.json").read_text())["source"] == str(parts)
+    run("score-pool", parts / "test", "--out", tmp_path / "plain", *SMALL)
+    plain = {line["frame"]: line["score"] for line in lines_of(tmp_path / "plain")}
+    labelled = {line["frame"]: line["score"] for line in lines_of(tmp_path / "spec")}
+    assert plain == pytest.approx(labelled, rel=1e-5)
+
+
+def test_an_interrupted_pool_is_continued_by_resume(run, mixed_folder, tmp_path, monkeypatch):
+    run("score-pool", mixed_folder, "--out", tmp_path / "whole", *SMALL)
+    with monkeypatch.context() as patched:
+        patched.setattr(mutual_pool, "_lowest", _interrupt)
+        status, _, _ = run("score-pool", mixed_folder, "--out", tmp_path / "cut", *SMALL)
+    assert status == 130
+    assert (tmp_path / "cut" / "pool-work").exists()
+    monkeypatch.setattr(pool_module.ImageStream, "__iter__", _interrupt)
+    folder = tmp_path / "cut"
+    status, _, err = run("score-pool", mixed_folder, "--out", folder, "--resume", *SMALL)
+    assert status == 3, err
+    for name in ("results.jsonl", "pool.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_pool_of_other_images_is_not_continued(good_folder, mixed_folder, tmp_path):
+    pool = Pool("musc", image_size=64, degrees=[1])
+
+    def stop(stage, done, total):
+        if stage == "comparing images":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.score(good_folder, folder=tmp_path, progress=stop)
+    with pytest.raises(SettingsError, match="begun with other images"):
+        pool.score(mixed_folder, folder=tmp_path, resume=True)
+
+
+def test_an_audit_shows_suspects_beside_the_images_most_like_them(run, mixed_folder, tmp_path):
+    status, text, _ = run("audit", mixed_folder, "--out", tmp_path, *SMALL)
+    assert status == 3
+    assert "odd.png" in text
+    page = (tmp_path / "audit.html").read_text()
+    assert page.index("odd.png") < page.index("most similar, no. 1")
+    assert "Audit of a folder" in page
+    assert PROTOCOL in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--detector", "padim"], "cannot judge a pool by itself"),
+        (["--set", "interval=2"], "choose a share up to 1"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(run, mixed_folder, tmp_path, options, message):
+    status, _, err = run("score-pool", mixed_folder, "--out", tmp_path, *options)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_data_set_of_several_categories_needs_a_name(run, parts, tmp_path):
+    write_dataset(parts.parent, "weave", seed=0, train=2, test_good=2, test_per_defect=1, size=96)
+    status, _, err = run("score-pool", f"mvtec:{parts.parent}", "--out", tmp_path)
+    assert status == 2
+    assert "name one category" in err
