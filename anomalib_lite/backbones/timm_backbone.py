@@ -123,7 +123,9 @@ class TimmBackbone(Backbone):
         model: Any = self.net.model
         model.norm, model.fc_norm = whole.norm, whole.fc_norm
         self._class_channels = int(whole.embed_dim)
-        if "_clip_" in self.name and isinstance(whole.head, nn.Linear):
+        # Of weights fine-tuned to classify, the head is a classifier and no projection.
+        tuned = "_ft_" in str(_pretrained_config(timm, self.name).tag)
+        if "_clip_" in self.name and not tuned and isinstance(whole.head, nn.Linear):
             model.head = whole.head
             self._class_channels = whole.head.out_features
 
@@ -171,6 +173,14 @@ class TimmBackbone(Backbone):
         return digest_tensors(state)
 
 
+def layer_strides(name: str, input_hw: tuple[int, int]) -> dict[str, int]:
+    """Layers that a timm network can be read at, shallow to deep, with their strides in pixels."""
+    timm = import_timm()
+    fixed = _pretrained_config(timm, name).fixed_input_size
+    infos = _feature_infos(timm, name, {"img_size": input_hw} if fixed else {})
+    return {str(info["module"]): int(info["reduction"]) for info in infos}
+
+
 def _pretrained_config(timm: Any, name: str) -> Any:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
@@ -205,9 +215,7 @@ def _seeded() -> Iterator[None]:
 
 def _has_class_token(network: nn.Module) -> bool:
     model = getattr(network, "model", None)
-    return getattr(model, "cls_token", None) is not None and hasattr(
-        model, "forward_intermediates"
-    )
+    return getattr(model, "cls_token", None) is not None and hasattr(model, "forward_intermediates")
 
 
 def _without_class(layers: Sequence[str] | None) -> Sequence[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -31,22 +32,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
+COMMANDS: tuple[Callable[..., None], ...] = (
     fit,
     update,
     export,
     check,
     info,
     score,
+    score_pool,
     bench,
     evaluate,
     report,
+    audit,
     datasets,
     distill,
     demo,
-):
-    app.command()(command)
-for command in (score_pool, audit):
+)
+for command in COMMANDS:
     app.command()(command)
 
 INTERRUPTED = 130

@@ -22,7 +22,7 @@ class NestedMoments(nn.Module):
         grids: the tree.
 
     Attributes:
-        count_: number of images, int64 scalar.
+        count_: number of images, int64 scalar; sum of their weights, float64, where they have any.
     """
 
     count_: Tensor
@@ -65,12 +65,21 @@ class NestedMoments(nn.Module):
             self.register_buffer(f"sums{level}_", torch.zeros(nodes, width, dtype=torch.float64))
             self.register_buffer(f"products{level}_", torch.zeros(shape, dtype=torch.float64))
 
-    def add(self, nodes: Sequence[Tensor], sign: int) -> None:
-        """Add (`sign=1`) or take out (`sign=-1`) images given as nodes `(P, N, c)` per level."""
-        self.count_ += sign * nodes[0].shape[1]
+    def add(self, nodes: Sequence[Tensor], sign: int, weights: Tensor | None = None) -> None:
+        """Add (`sign=1`) or take out (`sign=-1`) images given as nodes `(P, N, c)` per level.
+
+        Args:
+            nodes: features.
+            sign: 1 or -1.
+            weights: how far each image counts, float64 `(N,)`; None counts all in full.
+        """
+        images = nodes[0].shape[1]
+        self.count_ = self.count_ + sign * (images if weights is None else weights.sum())
         precise = [part.double() for part in nodes]
         for level, part in enumerate(precise):
             row = self._row(precise, level)
+            if weights is not None:
+                part = weights[:, None] * part
             self.sums(level).add_(part.sum(dim=1), alpha=sign)
             self.products(level).baddbmm_(part.transpose(1, 2), row, alpha=sign)
 
@@ -94,8 +103,8 @@ class NestedMoments(nn.Module):
         Raises:
             FitError: fewer than 2 images, or features that are not finite.
         """
-        if int(self.count_) < 2:
-            raise FitError(f"padim needs at least 2 good images, got {int(self.count_)}")
+        if float(self.count_) < 2:
+            raise too_few(float(self.count_))
         blocks = _Blocks(self, regularisation)
         for level in range(self.grids.levels):
             blocks.condition(level)
@@ -117,6 +126,11 @@ class NestedMoments(nn.Module):
         return torch.cat([nodes[level], *below], dim=2)
 
 
+def too_few(images: float) -> FitError:
+    """The error of a fit on fewer than two images."""
+    return FitError(f"padim needs at least 2 good images, got {images:g}")
+
+
 class _Blocks:
     """Covariance blocks of all levels, conditioned one level at a time, coarse to fine.
 
@@ -130,7 +144,7 @@ class _Blocks:
         self.grids = moments.grids
         self.widths = moments.widths
         self.rows: list[list[Tensor]] = []
-        count = int(moments.count_)
+        count = float(moments.count_)
         levels = range(self.grids.levels)
         self.means = [moments.sums(level) / count for level in levels]
         as_nodes = [mean[:, None] for mean in self.means]
@@ -155,7 +169,7 @@ class _Blocks:
             explained.append(part)
             per_child = self._per_child(part, coarse, level)
             remaining = remaining - per_child.transpose(1, 2) @ per_child
-        whitener = _inverse_cholesky(remaining)
+        whitener = inverse_cholesky(remaining)
         row = []
         if level == self.grids.levels - 1:
             # Nothing is conditioned on the finest rows: single precision, as they are stored.
@@ -211,7 +225,8 @@ class _Blocks:
         return split.permute(0, 2, 1, 3).reshape(-1, self.widths[coarse], width)
 
 
-def _inverse_cholesky(covariance: Tensor) -> Tensor:
+def inverse_cholesky(covariance: Tensor) -> Tensor:
+    """Inverse Cholesky factors of covariances `(P, c, c)`; `FitError` when they have none."""
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if bool(failed.any()):
         raise FitError(

@@ -122,3 +122,36 @@ class NestedGrids:
         for step in range(per_axis):
             order += [first + step, first + per_axis + step]
         return order
+
+
+class SharedGrids:
+    """The tree of layers and of the squares that share statistics.
+
+    Args:
+        strides: of the layers, pixels per cell, coarse to fine.
+        grids: cells `(h, w)` of the layers, coarse to fine.
+        cells: coarsest cells per side of a block, a power of two.
+
+    Attributes:
+        tree: all grids, coarse to fine.
+        layers: tree level of each layer.
+        shared: tree level of the squares that share each layer's covariance.
+        stored: tree level at which products of each layer are summed: the finest that its own
+            covariance or a finer layer's needs.
+    """
+
+    def __init__(
+        self, strides: Sequence[int], grids: Sequence[tuple[int, int]], cells: int
+    ) -> None:
+        NestedGrids.from_strides(strides, grids)
+        block = cells * strides[0]
+        group = block // 2 if cells > 1 else strides[min(1, len(strides) - 1)]
+        squares = [block, *(group for _ in strides[1:])]
+        levels = sorted({*squares, *strides}, reverse=True)
+        fine, (height, width) = strides[-1], grids[-1]
+        self.tree = NestedGrids.from_strides(
+            levels, [(-(-height * fine // s), -(-width * fine // s)) for s in levels]
+        )
+        self.layers = [levels.index(stride) for stride in strides]
+        self.shared = [levels.index(stride) for stride in squares]
+        self.stored = [max(self.shared[layer:]) for layer in range(len(strides))]

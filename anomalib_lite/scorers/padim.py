@@ -31,13 +31,15 @@ from anomalib_lite.scorers.base import (
     register_scorer,
 )
 from anomalib_lite.scorers.moments import NestedMoments
-from anomalib_lite.scorers.nested import NestedGrids
+from anomalib_lite.scorers.nested import NestedGrids, SharedGrids
+from anomalib_lite.scorers.padim_compact import SharedMoments, shared_distances
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 from anomalib_lite.scorers.spool import Spool
 
 _PAPER_CHANNELS = 100
 _LARGEST_SIGMA = 1000
 _GROUP_IMAGES = 32
+_LARGEST_BLOCK = 10  # as a power of two
 
 
 def _join(parts: list[list[Tensor]]) -> list[Tensor]:
@@ -54,11 +56,15 @@ class PaDiM(Scorer):
             the paper's 100 (all of them when there are fewer).
         regularisation: added to each covariance's diagonal (the paper's 0.01).
         sigma: blur of the enlarged map, input pixels (the paper's 4).
+        compact: None fits a covariance per position, as in the paper. 1, 2, 4, ... lets squares of
+            so many coarsest cells per side share covariances and stores them in half precision:
+            much smaller files (docs/methods/padim.md).
 
     Attributes:
         channels_: chosen channels in the concatenation of all layers, int64 `(d,)`.
         moments: float64 moments of all good images, additive.
-        mean0_, whitening0_, ...: float32 factors that `forward` uses, coarse level first.
+        mean0_, whitening0_, ...: float32 factors that `forward` uses, coarse level first; the
+            compact form has those of `SharedMoments.factors`.
     """
 
     name = "padim"
@@ -69,6 +75,7 @@ class PaDiM(Scorer):
         num_features: int | None = None,
         regularisation: float = 0.01,
         sigma: float = 4.0,
+        compact: int | None = None,
     ) -> None:
         super().__init__()
         if num_features is not None and not (type(num_features) is int and num_features >= 1):
@@ -77,9 +84,16 @@ class PaDiM(Scorer):
             raise SettingsError(f"regularisation is {regularisation}; choose a value above 0")
         if not 0 <= sigma <= _LARGEST_SIGMA:
             raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
+        powers = (1 << exponent for exponent in range(_LARGEST_BLOCK + 1))
+        if compact is not None and not (type(compact) is int and compact in powers):
+            raise SettingsError(
+                f"compact is {compact}; choose 1, 2, 4, 8, ... {1 << _LARGEST_BLOCK}"
+            )
         self.num_features = num_features
         self.regularisation = regularisation
         self.sigma = sigma
+        self.compact = compact
+        self.stores_half = compact is not None
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
@@ -87,13 +101,19 @@ class PaDiM(Scorer):
         for layer in layout.layers:
             by_stride.setdefault(layer.stride, []).append(layer)
         self._levels = [by_stride[stride] for stride in sorted(by_stride, reverse=True)]
-        self.grids = NestedGrids.from_strides(
-            sorted(by_stride, reverse=True), [layers[0].grid_hw for layers in self._levels]
-        )
-        fine = self.grids.grids[-1]
-        share = layout.cell_share(fine)
-        self.enlarge = EnlargeAndBlur(fine, layout.input_hw, self.sigma, share, layout.roi)
-        self.moments = NestedMoments(self.grids)
+        strides = sorted(by_stride, reverse=True)
+        grids = [layers[0].grid_hw for layers in self._levels]
+        share = layout.cell_share(grids[-1])
+        self.enlarge = EnlargeAndBlur(grids[-1], layout.input_hw, self.sigma, share, layout.roi)
+        self.moments: NestedMoments | SharedMoments
+        if self.compact is None:
+            self.grids = NestedGrids.from_strides(strides, grids)
+            self._tree_levels = list(range(self.grids.levels))
+            self.moments = NestedMoments(self.grids)
+        else:
+            self._shared = SharedGrids(strides, grids, self.compact)
+            self.grids, self._tree_levels = self._shared.tree, self._shared.layers
+            self.moments = SharedMoments(self._shared, share > 0)
 
     def memory_bytes(self) -> int:
         total = sum(layer.channels for layer in self.layout.layers)
@@ -127,7 +147,7 @@ class PaDiM(Scorer):
         fold_names = np.unique(folds[folds >= 0])
         with Spool(len(fold_names), len(stream), self._row_numbers()) as spool:
             for indices, nodes in self._groups(stream, context):
-                self.moments.add(nodes, +1)
+                self.moments.add(nodes, +1, context.weights_of(indices))
                 for position, fold in enumerate(fold_names):
                     inside = np.flatnonzero(folds[indices] == fold)
                     if inside.size:
@@ -138,13 +158,20 @@ class PaDiM(Scorer):
         self._take_factors(self.moments)
         return held_out
 
+    def effective_images(self, weights: NDArray[np.float64]) -> float:
+        """Sum of the weights: an image of weight 1/2 counts as half a one in every moment."""
+        return float(weights.sum())
+
     def forward(self, features: Features) -> Scores:
         anomaly_map = self.enlarge(self.distances(self._nodes(features)))
         return Scores(anomaly_map.amax(dim=(1, 2)), anomaly_map)
 
     def distances(self, nodes: list[Tensor]) -> Tensor:
         """Mahalanobis distance per finest cell, `(N, h, w)`, from node tensors coarse to fine."""
-        grids, widths = self.grids, self.moments.widths
+        widths = self.moments.widths
+        if isinstance(self.moments, SharedMoments):
+            return shared_distances(self._shared, widths, nodes, self.get_buffer)
+        grids = self.grids
         inherited: list[Tensor | None] = [None] * grids.levels
         squared: Tensor | None = None
         for level, values in enumerate(nodes):
@@ -172,7 +199,8 @@ class PaDiM(Scorer):
             maps = [features.maps[layer.name] for layer in layers]
             joined = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
             drawn = joined.index_select(1, index)
-            nodes.append(self.grids.to_nodes(drawn, level, self.moments.widths[level]))
+            width = self.moments.widths[level]
+            nodes.append(self.grids.to_nodes(drawn, self._tree_levels[level], width))
         return nodes
 
     def _draw_channels(self, seed: int) -> None:
@@ -199,13 +227,16 @@ class PaDiM(Scorer):
         self.moments.reset(widths)
 
     def _row_numbers(self) -> int:
-        return sum(
-            self.grids.nodes(level) * width for level, width in enumerate(self.moments.widths)
-        )
+        return sum(nodes * width for nodes, width in self._node_shapes())
+
+    def _node_shapes(self) -> list[tuple[int, int]]:
+        """Nodes and channels of each layer."""
+        widths = self.moments.widths
+        return [(self.grids.nodes(i), w) for i, w in zip(self._tree_levels, widths, strict=True)]
 
     def _accumulate(self, stream: FeatureStream, context: FitContext, sign: int) -> None:
-        for _, nodes in self._groups(stream, context):
-            self.moments.add(nodes, sign)
+        for indices, nodes in self._groups(stream, context):
+            self.moments.add(nodes, sign, context.weights_of(indices))
 
     def _groups(
         self, stream: FeatureStream, context: FitContext
@@ -235,8 +266,8 @@ class PaDiM(Scorer):
         for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
             inside = np.flatnonzero(folds == fold)
             others = self.moments.copy()
-            for _, nodes in self._fold_nodes(stream, inside, spool, position):
-                others.add(nodes, -1)
+            for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
+                others.add(nodes, -1, context.weights_of(chunk))
             self._take_factors(others)
             for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
                 indices.append(chunk)
@@ -250,15 +281,16 @@ class PaDiM(Scorer):
         self, stream: FeatureStream, inside: NDArray[np.int64], spool: Spool, position: int
     ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
         if spool.complete:
-            shapes = [
-                (self.grids.nodes(level), width) for level, width in enumerate(self.moments.widths)
-            ]
-            yield from spool.read(position, shapes)
+            yield from spool.read(position, self._node_shapes())
         else:
             for batch in stream.subset(inside):
                 yield batch.indices, self._nodes(batch.features)
 
-    def _take_factors(self, moments: NestedMoments) -> None:
+    def _take_factors(self, moments: NestedMoments | SharedMoments) -> None:
+        if isinstance(moments, SharedMoments):
+            for name, factor in moments.factors(self.regularisation).items():
+                self.register_buffer(name, factor)
+            return
         for level, (mean, factor) in enumerate(moments.factors(self.regularisation)):
             self.register_buffer(f"mean{level}_", mean)
             self.register_buffer(f"whitening{level}_", factor)
