@@ -107,14 +107,16 @@ class Checkpoints:
     def _refuse_foreign(self) -> None:
         """A checkpoint of this fit on other images is a fold; one of another fit is a mistake."""
         assert self.folder is not None
-        others = sorted(self.folder.glob("*.safetensors")) if self.folder.is_dir() else []
-        for other in others:
+        mine = json.loads(json.dumps(self.settings))
+        found = []
+        for path in self.folder.glob("*.safetensors"):
             try:
-                if _load(other)[0]["settings"] == json.loads(json.dumps(self.settings)):
-                    return
+                found.append(_load(path)[0]["settings"])
             except (KeyError, ValueError, RuntimeError, OSError):
                 continue
-        if others:
+        # Several detectors that are fitted together share the folder.
+        rivals = [other for other in found if other.get("detector") == mine.get("detector")]
+        if rivals and mine not in rivals:
             raise FitError(
                 f"{self.folder} holds a checkpoint of another fit (other settings, seed, steps or "
                 "weights); repeat the command that wrote it, or leave --resume out to start again"
@@ -149,5 +151,5 @@ def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> No
             kept = torch.empty_like(parameter, memory_format=torch.preserve_format)
             kept.copy_(value)
         else:
-            kept = value.clone()
+            kept = value.clone().to(parameter.device)
         optimiser.state[parameter][key] = kept

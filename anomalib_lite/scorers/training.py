@@ -8,6 +8,7 @@ of threads).
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 import threading
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers.base import FitContext
+from anomalib_lite.scorers.base import FeatureStream, FitContext
 from anomalib_lite.scorers.checkpoints import Checkpoints, TrainingState
 
 CHECKPOINT_SECONDS = 120.0
@@ -30,6 +31,7 @@ DECAY_FROM = 0.95
 """Share of the budget after which the learning rate falls (66,500 of 70,000 steps; EfficientAD)."""
 DECAY_FACTOR = 0.1
 _MARKS = 20
+_READ = 16
 _LARGEST_SEED = 1 << 63
 
 
@@ -106,8 +108,9 @@ def train(training: Training, budget: Budget, context: FitContext) -> TrainingSt
     """Train until the budget is spent or a person presses Ctrl-C.
 
     With a checkpoint folder the state is written every two minutes and at the end, and
-    `context.resume` continues from there. The first Ctrl-C ends the training after the current
-    step, so that what was learnt can be used; a second one raises `KeyboardInterrupt`.
+    `context.resume` continues from there. Then the first Ctrl-C ends the training after the current
+    step, so that what was learnt can be used; a second one raises `KeyboardInterrupt`. Without a
+    folder the first one does.
 
     Returns:
         Steps and seconds spent, and the held-out losses along the way.
@@ -121,7 +124,8 @@ def train(training: Training, budget: Budget, context: FitContext) -> TrainingSt
         state = checkpoints.read(training.module, training.optimiser) or state
     started = saved = time.monotonic()
     before = state.seconds
-    with torch.enable_grad(), stop_on_interrupt() as stop_asked:
+    stoppable = context.checkpoint is not None
+    with torch.enable_grad(), stop_on_interrupt(stoppable) as stop_asked:
         while budget.spent(state.step, state.seconds) < 1 and not stop_asked():
             training.set_rate(budget.spent(state.step, state.seconds))
             training.step(state.step)
@@ -164,13 +168,13 @@ def _tell(training: Training, budget: Budget, state: TrainingState, context: Fit
 
 
 @contextmanager
-def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+def stop_on_interrupt(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into an answer of True; the next acts as it did before.
 
-    Only the main thread can receive it; elsewhere the answer stays False.
+    Only the main thread can receive it; elsewhere, or if not wanted, the answer stays False.
     """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    if not wanted or threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
     previous = signal.getsignal(signal.SIGINT)
@@ -246,3 +250,14 @@ def held_back(indices: Sequence[int], share: float, seed: int) -> tuple[list[int
     rng = np.random.default_rng(step_seed(seed, 0, "hold out"))
     kept = {int(item) for item in rng.permutation(np.asarray(indices))[:count]}
     return [item for item in indices if item not in kept], sorted(kept)
+
+
+def usable_images(stream: FeatureStream, context: FitContext) -> tuple[list[int], str]:
+    """Indices of the images that can be read, and one sha256 of all their pixels."""
+    usable: list[int] = []
+    digest = hashlib.sha256()
+    for batch in stream.batches(_READ, extract=False):
+        usable += batch.indices.tolist()
+        digest.update(batch.features.pixels.numpy().tobytes())
+        context.progress("reading good images", len(usable), len(stream))
+    return usable, digest.hexdigest()

@@ -1,0 +1,223 @@
+"""One training of EfficientAD: which pictures a step sees, and what they cost."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from anomalib_lite.backbones.features import Features
+from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.scorers.base import FeatureStream, FitContext
+from anomalib_lite.scorers.efficientad_losses import augmented, hard_feature_loss
+from anomalib_lite.scorers.efficientad_pictures import PenaltyPictures
+from anomalib_lite.scorers.training import Shuffled, Training, held_back, step_seed, usable_images
+
+if TYPE_CHECKING:
+    from anomalib_lite.scorers.efficientad import EfficientAd
+
+TEACHER_CACHE_BYTES = 512 << 20
+HELD_OUT_SHARE = 0.1
+_WATCHED = 8
+_WEIGHT_DECAY = 1e-5
+_LEAST_STD = 1e-6
+
+
+class Lesson:
+    """Everything that the training of one scorer needs beside its settings.
+
+    Args:
+        scorer: its student and autoencoder are trained in place.
+        stream: good images.
+        context: seed, progress, checkpoint.
+
+    Attributes:
+        mean: mean of each teacher channel over the images that are trained on `(C,)`.
+        std: standard deviation of each `(C,)`.
+    """
+
+    def __init__(self, scorer: EfficientAd, stream: FeatureStream, context: FitContext) -> None:
+        self.scorer, self.stream, self.context = scorer, stream, context
+        self.device = _device(scorer.device)
+        self.backbone = stream.backbone
+        if self.device.type != "cpu":
+            self.backbone = copy.deepcopy(stream.backbone).to(self.device)
+        usable, digest = usable_images(stream, context)
+        self.trained, self.held_out = held_back(usable, HELD_OUT_SHARE, context.seed)
+        self.identity = {
+            "detector": scorer.name,
+            "settings": scorer.settings(),
+            "input_hw": list(scorer.layout.input_hw),
+            "teacher": stream.backbone.weights_sha256,
+            "seed": context.seed,
+            "images": digest,
+        }
+        self.pictures: PenaltyPictures | None = None
+        if scorer.penalty:
+            self.pictures = PenaltyPictures(
+                scorer.penalty_pictures, scorer.layout.input_hw, context.seed
+            )
+        self._cached: dict[int, Tensor] = {}
+        self.mean, self.std = self._teacher_statistics()
+        self._mean = self.mean.to(self.device).view(-1, 1, 1)
+        self._std = self.std.to(self.device).view(-1, 1, 1)
+        self._order = Shuffled(self.trained, context.seed)
+        self._images: Iterator[tuple[int, Tensor]] | None = None
+        self._inside = scorer.head.inside if scorer.head.limited else None
+
+    def training(self) -> Training:
+        """The networks on their device, their optimiser and the step."""
+        module = nn.ModuleDict({"student": self.scorer.student})
+        if self.scorer.autoencoder_net is not None:
+            module["autoencoder"] = self.scorer.autoencoder_net
+        _move(module, self.device, torch.channels_last)
+        module.requires_grad_(True)
+        optimiser = torch.optim.Adam(
+            module.parameters(), lr=self.scorer.rate, weight_decay=_WEIGHT_DECAY, fused=True
+        )
+        name = f"training efficientad {self.scorer.size}"
+        return Training(
+            module, optimiser, self.step_loss, self.held_out_loss, self.identity, stage=name
+        )
+
+    def end(self) -> None:
+        """The networks as they are saved, loaded and exported."""
+        self._cached.clear()
+        for network in (self.scorer.student, self.scorer.autoencoder_net):
+            if network is not None:
+                _move(network, torch.device("cpu"), torch.contiguous_format)
+                network.requires_grad_(False)
+        self.scorer.eval()
+
+    def step_loss(self, step: int) -> Tensor:
+        """L_hard + L_penalty + L_AE + L_STAE of one step."""
+        if self._images is None:
+            self._images = self._pixels(self._order.endless(step))
+        index, pixels = next(self._images)
+        clean = [pixels]
+        if self.pictures is not None:
+            picture = torch.from_numpy(self.pictures[step])[None].to(self.device)
+            clean.append(self.backbone.normalise(picture))
+        first = self.scorer.student.one_half(_channels_last(torch.cat(clean)), second=False)
+        loss = self._hard(self._teacher(index, pixels), first[:1])
+        if self.pictures is not None:
+            loss = loss + first[1:].square().mean()
+        if self.scorer.autoencoder_net is not None:
+            loss = loss + self._autoencoder_losses(step, pixels)
+        return loss
+
+    def _autoencoder_losses(self, step: int, pixels: Tensor) -> Tensor:
+        """L_AE + L_STAE on the augmented image; the second reaches the autoencoder as well."""
+        assert self.scorer.autoencoder_net is not None
+        rng = torch.Generator(self.device).manual_seed(step_seed(self.context.seed, step, "drop"))
+        changed = self._augment(step, pixels)
+        predicted = self.scorer.autoencoder_net(changed, rng)
+        second = self.scorer.student.one_half(changed, second=True)
+        with torch.no_grad():
+            target = self._normalised(self._through_teacher(changed))
+        toward_teacher = self._seen((target - predicted).square()).mean()
+        toward_student = self._seen((predicted - second).square()).mean()
+        return toward_teacher + toward_student
+
+    def held_out_loss(self) -> float:
+        """The loss on held-out good images as they are: no augmentation, dropout or penalty."""
+        total, count = 0.0, 0
+        for index, pixels in self._pixels(iter(self.held_out[:_WATCHED])):
+            teacher = self._teacher(index, pixels)
+            first, second = self.scorer.student(pixels)
+            loss = self._hard(teacher, first)
+            if self.scorer.autoencoder_net is not None:
+                predicted = self.scorer.autoencoder_net(pixels)
+                loss = loss + self._seen((teacher - predicted).square()).mean()
+                loss = loss + self._seen((predicted - second).square()).mean()
+            total, count = total + float(loss), count + 1
+        return total / count
+
+    def held_out_maps(self) -> Tensor:
+        """Difference maps of all held-out images by the finished networks, `(n, maps, h, w)`."""
+        found = []
+        for batch in self.stream.batches(1, self.held_out, extract=False):
+            pixels = batch.features.pixels
+            maps = self.stream.backbone(pixels).maps
+            found.append(torch.stack(self.scorer.difference_maps(Features(pixels, maps)), dim=1))
+        return torch.cat(found)
+
+    def _pixels(self, order: Iterator[int]) -> Iterator[tuple[int, Tensor]]:
+        for batch in self.stream.batches(1, order, extract=False):
+            pixels = batch.features.pixels.to(self.device)
+            yield int(batch.indices[0]), _channels_last(pixels)
+
+    def _teacher_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over all places of all trained images."""
+        count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+        for done, (index, pixels) in enumerate(self._pixels(iter(self.trained)), start=1):
+            values = self._raw_teacher(index, pixels)[0]
+            values = self._inside_only(values).double().cpu()
+            size, its_mean = values.shape[1], values.mean(dim=1)
+            its_squares = (values - its_mean[:, None]).square().sum(dim=1)
+            # Chan's update: sums of squares around the means, no cancellation.
+            shift = its_mean - mean
+            mean = mean + shift * (size / (count + size))
+            squares = squares + its_squares + shift.square() * (count * size / (count + size))
+            count += size
+            self.context.progress("teacher statistics", done, len(self.trained))
+        std = (squares / count).sqrt().clamp(min=_LEAST_STD)
+        if not bool(torch.isfinite(mean).all() and torch.isfinite(std).all()):
+            raise FitError("the teacher gives NaN or infinity; its weights are damaged")
+        return mean.float(), std.float()
+
+    def _inside_only(self, values: Tensor) -> Tensor:
+        """`(C, h, w)` -> `(C, places inside the region of interest)`."""
+        head = self.scorer.head
+        return values[:, head.inside.to(values.device)] if head.limited else values.flatten(1)
+
+    def _raw_teacher(self, index: int, pixels: Tensor) -> Tensor:
+        """The teacher on an image as it is: computed alone, so a cached one is the same number."""
+        found = self._cached.get(index)
+        if found is None:
+            found = self._through_teacher(pixels)
+            if (len(self._cached) + 1) * found.numel() * 4 <= TEACHER_CACHE_BYTES:
+                self._cached[index] = found
+        return found
+
+    def _through_teacher(self, pixels: Tensor) -> Tensor:
+        with torch.no_grad():
+            features: Features = self.backbone(pixels)
+        return features.maps[self.scorer.teacher.name]
+
+    def _teacher(self, index: int, pixels: Tensor) -> Tensor:
+        return self._normalised(self._raw_teacher(index, pixels))
+
+    def _normalised(self, maps: Tensor) -> Tensor:
+        return (maps - self._mean) / self._std
+
+    def _augment(self, step: int, pixels: Tensor) -> Tensor:
+        rng = np.random.default_rng(step_seed(self.context.seed, step, "augment"))
+        return _channels_last(augmented(pixels, self.backbone.scale, self.backbone.shift, rng))
+
+    def _hard(self, teacher: Tensor, first: Tensor) -> Tensor:
+        squares = self._seen((teacher - first).square())
+        return hard_feature_loss(squares, self.scorer.hard_quantile)
+
+    def _seen(self, values: Tensor) -> Tensor:
+        if self._inside is None:
+            return values
+        return values[..., self._inside.to(values.device)]
+
+
+def _channels_last(pixels: Tensor) -> Tensor:
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def _move(network: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
+    network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("device is cuda, and torch finds no such device here; choose cpu")
+    return torch.device(name)

@@ -1,0 +1,372 @@
+"""Measure EfficientAD and STFPM: accuracy, ablations, training, latency of the exported graphs.
+
+    python benchmarks/efficientad.py --only accuracy --sets mvtec_ad/bottle --steps 5000
+    python benchmarks/efficientad.py --only ablation --sets mvtec_loco_flat/juice_bottle
+    python benchmarks/efficientad.py --only latency
+    python benchmarks/efficientad.py --only training
+
+`accuracy` trains on all good images of a set, one tenth of them held out for the map normalisation,
+and measures the last step at 256 x 256; `padim`, `patchcore` and `mvg` on resnet18 stand beside
+it. `ablation` switches one part off at a time. Both leave checkpoints in --work and go on from
+there when they are run again. `latency` exports both sizes and runs them in turn in ONNX Runtime
+and OpenVINO, beside their multiply-adds and the machine's matrix-product peak. `gpu` measures S
+on CUDA, transfers included. Nothing is chosen by these test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from anomalib_lite import Detector
+from anomalib_lite.data.parts import render
+from anomalib_lite.edge.engines import open_engine
+from anomalib_lite.edge.sources import open_source
+from anomalib_lite.metrics import aupro, auroc, pixel_metrics
+from anomalib_lite.scorers import FitContext
+from anomalib_lite.scorers.efficientad_training import Lesson
+from anomalib_lite.streams import ImageStream
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+SETS = (
+    "mvtec_ad/bottle",
+    "mvtec_ad/screw",
+    "mvtec_loco_flat/juice_bottle",
+    "magnetic_tile",
+    "hazelnut_toy",
+)
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "efficientad edge": ("efficientad", {"size": "edge"}),
+    "efficientad S": ("efficientad", {"size": "S"}),
+    "stfpm": ("stfpm", {"backbone": "resnet18"}),
+    "padim": ("padim", {"backbone": "resnet18"}),
+    "patchcore": ("patchcore", {"backbone": "resnet18"}),
+    "mvg": ("mvg", {"backbone": "resnet18"}),
+}
+TRAINED = ("efficientad", "stfpm")
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "hard loss off": {"hard_quantile": 0},
+    "penalty off": {"penalty": False},
+    "autoencoder off": {"autoencoder": False},
+    "map normalisation off": {"map_normalisation": False},
+}
+ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
+SIDE = 256
+
+
+def accuracy(options: argparse.Namespace) -> None:
+    """Image AUROC, pixel AUROC and AUPRO of every method on every set."""
+    print("| set | method | image AUROC | pixel AUROC | AUPRO | good images | steps | fit, s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name in options.sets:
+        for method in options.methods:
+            measure(options, name, method, *METHODS[method])
+
+
+def ablation(options: argparse.Namespace) -> None:
+    """One part off at a time."""
+    print("| set | variant | image AUROC | pixel AUROC | AUPRO | good images | steps | fit, s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for name in options.sets:
+        for label, changed in ABLATIONS.items():
+            settings = {"size": options.size, **changed}
+            measure(options, name, f"{options.size}: {label}", "efficientad", settings)
+
+
+def measure(
+    options: argparse.Namespace, name: str, label: str, kind: str, settings: dict[str, Any]
+) -> None:
+    """Fit on all good images, measure on the test images, print one row."""
+    settings = dict(settings)
+    if kind in TRAINED and options.steps is not None:
+        settings["steps"] = options.steps
+    if kind == "efficientad":
+        settings["device"] = options.device
+        if options.penalty_pictures:
+            settings["penalty_pictures"] = str(options.penalty_pictures)
+    detector = Detector(kind, image_size=SIDE, seed=options.seed, **settings)
+    folder = options.data / name
+    paths = sorted(path for path in (folder / "train/good").iterdir() if path.is_file())
+    # A folder per variant: a checkpoint of another fit beside it would be refused.
+    checkpoint = options.work / Path(name).name / label.replace(" ", "-").replace(":", "")
+    tell = progress(f"{Path(name).name} {label}")
+    context = FitContext(options.seed, tell, checkpoint, resume=checkpoint.is_dir())
+    stream = ImageStream(open_source(paths), detector.backbone, detector.spec)
+    start = time.perf_counter()
+    with torch.no_grad():
+        detector.scorer.fit(stream, context)
+    seconds = time.perf_counter() - start
+    if detector.scorer.stopped_early:
+        sys.exit("stopped; run the same command again to go on")
+    figures = test_figures(detector, folder)
+    curve = getattr(detector.scorer, "held_out_loss_", None)
+    steps = "–" if curve is None else str(int(curve[-1, 0]))
+    print(
+        f"\r| {Path(name).name} | {label} | {figures} | {len(paths)} | {steps} | {seconds:.0f} |",
+        flush=True,
+    )
+
+
+def test_figures(detector: Detector, folder: Path) -> str:
+    """Image AUROC, pixel AUROC, AUPRO at 256 x 256 of a fitted scorer."""
+    paths = sorted(path for path in (folder / "test").glob("*/*") if path.is_file())
+    labels = np.array([path.parent.name != "good" for path in paths])
+    scores, maps = [], []
+    with torch.no_grad():
+        for batch in ImageStream(open_source(paths), detector.backbone, detector.spec):
+            found = detector.scorer(batch.features)
+            scores.append(found.image.numpy())
+            maps.append(found.map.numpy())
+    image = auroc(np.concatenate(scores), labels)
+    if not detector.localises:
+        return f"{image:.4f} | – | –"
+    joined, truth = np.concatenate(maps), np.stack([mask(folder, path) for path in paths])
+    return f"{image:.4f} | {pixel_metrics(joined, truth).auroc:.4f} | {aupro(joined, truth):.4f}"
+
+
+def mask(folder: Path, path: Path) -> Any:
+    """Ground truth at 256 x 256 (nearest), zeros for a good image."""
+    import cv2
+
+    truth = folder / "ground_truth" / path.parent.name
+    for candidate in (truth / f"{path.stem}.png", truth / f"{path.stem}_mask.png"):
+        if candidate.is_file():
+            large = cv2.imread(str(candidate), cv2.IMREAD_GRAYSCALE)
+            small = cv2.resize(large, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+            return (small > 0).astype(np.uint8)
+    return np.zeros((SIDE, SIDE), np.uint8)
+
+
+def progress(label: str) -> Callable[[str, int, int], None]:
+    """A line on stderr every ten seconds."""
+    told = [0.0]
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if time.monotonic() - told[0] > 10:
+            told[0] = time.monotonic()
+            print(f"{label}: {stage} {done}/{total}", file=sys.stderr, flush=True)
+
+    return tell
+
+
+def quick(size: str, weights: str | None) -> Detector:
+    """A detector of a size, trained for one step on generated parts: cost does not depend on it."""
+    frames = [render("flange", seed=0, index=index, size=SIDE).image for index in range(6)]
+    detector = Detector("efficientad", size=size, weights=weights, image_size=SIDE, steps=1)
+    return detector.fit(frames)
+
+
+def multiply_adds(network: nn.Module, given: torch.Tensor) -> int:
+    """Multiply-adds of all convolutions and matrix products for one image."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(given)
+    return counter.get_total_flops() // 2
+
+
+def peak_gflops() -> float:
+    """Fastest of 20 matrix products of 2048 x 2048, GFLOP/s, float32."""
+    one, other = torch.randn(2, 2048, 2048)
+    took = []
+    for _ in range(20):
+        start = time.perf_counter()
+        one @ other
+        took.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(took) / 1e9
+
+
+def latency(options: argparse.Namespace) -> None:
+    """Both sizes in each engine, in turn, batch 1."""
+    peak = peak_gflops()
+    print(f"matrix-product peak {peak:.0f} GFLOP/s with {torch.get_num_threads()} threads")
+    frame = np.random.default_rng(0).integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        work, runs = {}, {}
+        for size in ("edge", "S"):
+            detector = quick(size, options.latency_weights)
+            path = Path(folder) / f"{size}.onnx"
+            report = detector.export(path)
+            merged = multiply_adds(detector.graph.merged(), torch.from_numpy(frame))
+            plain = multiply_adds(detector.graph, torch.from_numpy(frame))
+            print(
+                f"{size}: {plain / 1e9:.2f} G multiply-adds apart, {merged / 1e9:.2f} G merged, "
+                f"file {report.size_bytes / 1e6:.1f} MB"
+            )
+            work[size] = merged
+            for engine in ENGINES:
+                runs[size, engine] = open_engine(path, engine, threads=options.threads)
+        took = interleaved(runs, frame, options.turns)
+    show_latency(took, work, peak)
+
+
+def interleaved(
+    runs: dict[tuple[str, str], Any], frame: Any, turns: int
+) -> dict[tuple[str, str], list[float]]:
+    """Seconds of each engine, in turn; the large size in one turn of ten."""
+    took: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    for turn in range(-5, turns):
+        for key, engine in runs.items():
+            if key[0] == "S" and turn % 10:
+                continue
+            start = time.perf_counter()
+            engine.run(frame)
+            if turn >= 0:
+                took[key].append(time.perf_counter() - start)
+    return took
+
+
+def show_latency(
+    took: dict[tuple[str, str], list[float]], work: dict[str, int], peak: float
+) -> None:
+    """The table, and how the sizes compare in turns that stood side by side."""
+    print(
+        "| engine | size | median, ms | fastest, ms | GFLOP/s at the median | share of the peak |"
+    )
+    print("| --- | --- | --- | --- | --- | --- |")
+    for (size, engine), values in took.items():
+        median = float(np.median(values))
+        speed = 2 * work[size] / median / 1e9
+        print(
+            f"| {engine} | {size} | {1e3 * median:.2f} | {1e3 * min(values):.2f} | {speed:.0f} | "
+            f"{speed / peak:.0%} |"
+        )
+    for engine in ENGINES:
+        pairs = zip(took["edge", engine][::10], took["S", engine], strict=True)
+        ratio = np.median([fast / slow for fast, slow in pairs])
+        print(f"{engine}: edge takes {ratio:.3f} of S")
+
+
+def training(options: argparse.Namespace) -> None:
+    """Milliseconds and CPU milliseconds per training step; memory beside the estimate."""
+    for size, turns in (("edge", 60), ("S", 8)):
+        frames = [render("flange", seed=0, index=index, size=SIDE).image for index in range(6)]
+        detector = Detector(
+            "efficientad", size=size, weights=options.latency_weights, image_size=SIDE
+        )
+        stream = ImageStream(open_source(frames), detector.backbone, detector.spec)
+        task = Lesson(detector.scorer, stream, FitContext()).training()  # type: ignore[arg-type]
+        took, cpu = [], []
+        for turn in range(turns):
+            start, busy = time.perf_counter(), time.process_time()
+            task.step(turn)
+            took.append(time.perf_counter() - start)
+            cpu.append(time.process_time() - busy)
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        wall, busy = 1e3 * np.median(took[3:]), 1e3 * np.median(cpu[3:])
+        print(
+            f"{size}: {wall:.0f} ms per step, CPU {busy:.0f} ms; process so far {used:.0f} MB, "
+            f"estimate for the fit {detector.memory_bytes() / 1e6:.0f} MB",
+            flush=True,
+        )
+
+
+def gpu(options: argparse.Namespace) -> None:
+    """S on CUDA in half precision: batch 1 and 16, frames up and maps down included."""
+    if not torch.cuda.is_available():
+        print("no CUDA device here")
+        return
+    for size in ("S", "edge"):
+        graph = quick(size, options.latency_weights).graph.merged().cuda().half()
+        for batch in (1, 16, 64):
+            host = torch.zeros(batch, SIDE, SIDE, 3, dtype=torch.uint8).pin_memory()
+            run = captured(graph, host)
+            took = []
+            for turn in range(options.turns + 50):
+                start = time.perf_counter()
+                run()
+                if turn >= 50:
+                    took.append(time.perf_counter() - start)
+            median = float(np.median(took))
+            print(
+                f"{size} on {torch.cuda.get_device_name()}, batch {batch}: {1e3 * median:.3f} ms, "
+                f"{batch / median:.0f} images/s",
+                flush=True,
+            )
+
+
+def captured(graph: nn.Module, host: torch.Tensor) -> Callable[[], None]:
+    """One call = frames to the device, the whole graph, scores and maps back, waited for."""
+    device = host.cuda()
+    scale, shift = graph.backbone.scale, graph.backbone.shift  # type: ignore[union-attr]
+
+    def forward() -> Any:
+        pixels = device.permute(0, 3, 1, 2).half() * scale + shift
+        return graph.network(pixels.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
+
+    graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with torch.no_grad():
+        for _ in range(5):
+            forward()
+        torch.cuda.synchronize()
+        recorded = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(recorded):
+            score, anomaly_map = forward()
+    down = [torch.empty_like(item, device="cpu").pin_memory() for item in (score, anomaly_map)]
+
+    def run() -> None:
+        device.copy_(host, non_blocking=True)
+        recorded.replay()
+        down[0].copy_(score, non_blocking=True)
+        down[1].copy_(anomaly_map, non_blocking=True)
+        torch.cuda.synchronize()
+
+    return run
+
+
+PARTS = {
+    "accuracy": accuracy,
+    "ablation": ablation,
+    "training": training,
+    "latency": latency,
+    "gpu": gpu,
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=SHARED / "data")
+    parser.add_argument("--weights", type=Path, default=SHARED / "weights")
+    parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "efficientad")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="folders below --data")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=list(METHODS),
+        default=["efficientad edge", "padim", "patchcore", "mvg"],
+    )
+    parser.add_argument("--size", choices=("edge", "S", "M"), default="edge", help="of ablations")
+    parser.add_argument("--steps", type=int, help="budget; default: that of the method")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--penalty-pictures", type=Path, help="folder; default: procedural")
+    parser.add_argument("--turns", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--latency-weights", default="random", help="weights of the teacher where only time counts"
+    )
+    parser.add_argument("--only", choices=list(PARTS), default="accuracy")
+    options = parser.parse_args()
+    if options.only in ("accuracy", "ablation"):
+        if not options.data.is_dir():
+            sys.exit(f"needs {options.data}; name another with --data")
+        if options.weights.is_dir():
+            os.environ["ANOMALIB_LITE_WEIGHTS"] = str(options.weights)
+    PARTS[options.only](options)
+
+
+if __name__ == "__main__":
+    main()
