@@ -7,16 +7,16 @@
 images for all methods) and measures maps and masks at 256 x 256. `fit` times a fit in a fresh
 process, calibration included, on the first 60 images of bottle and on all; with `--anomalib-python`
 also anomalib's PatchCore on the same 60, in its own environment. `latency` compares the exported
-file with a budget of 2,000 patches with the bare network. Needs the images and weights of ../shared
-(or --data and --weights). Nothing is tuned on these test images.
+files, the whole bank and a window of 2 cells, with the bare network. Needs the images and weights
+of ../shared (or --data and --weights). Nothing is tuned on these test images.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from patchcore_children import ANOMALIB, FIT, ROOT, child, show
 
-ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 SETS = (
     "mvtec_ad/bottle",
@@ -37,62 +37,20 @@ SETS = (
 )
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "patchcore": ("patchcore", {}),
+    "patchcore window=auto": ("patchcore", {"window": "auto"}),
     "patchcore plain": ("patchcore", {"embedding": "plain"}),
     "patchcore rows=2000": ("patchcore", {"rows": 2000}),
+    "patchcore rows=2000 window=auto": ("patchcore", {"rows": 2000, "window": "auto"}),
     "knn patches": ("knn", {"mode": "patches"}),
     "knn pooled": ("knn", {}),
 }
 COMPARED_IMAGES = 60
-
-FIT = """
-import json, resource, sys, time
-from pathlib import Path
-from anomalib_lite import Detector
-paths = sorted(Path(sys.argv[1]).iterdir())[:int(sys.argv[2])]
-detector = Detector("patchcore", backbone="resnet18", **json.loads(sys.argv[3]))
-start, cpu = time.perf_counter(), time.process_time()
-detector.fit(paths)
-print(json.dumps({"images": len(paths), "fit_s": time.perf_counter() - start,
-                  "cpu_s": time.process_time() - cpu,
-                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                  "estimate_mb": detector.memory_bytes() / 1e6}))
-"""
-
-ANOMALIB = """
-import json, os, resource, sys, tempfile, time
-from pathlib import Path
-import torch
-try:
-    import torchvision
-except RuntimeError:
-    for module in [m for m in sys.modules if m.startswith("torchvision")]:
-        del sys.modules[module]
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-import numpy as np, cv2
-from anomalib.models.image.patchcore.torch_model import PatchcoreModel
-torch.set_num_threads(2)
-paths = sorted(Path(sys.argv[1]).iterdir())[:int(sys.argv[2])]
-model = PatchcoreModel(layers=["layer2", "layer3"], backbone="resnet18", pre_trained=False)
-model.train()
-start, cpu = time.perf_counter(), time.process_time()
-rows = []
-with torch.no_grad():
-    for first in range(0, len(paths), 16):
-        frames = [cv2.resize(cv2.imread(str(p)), (256, 256), interpolation=cv2.INTER_AREA)
-                  for p in paths[first:first + 16]]
-        batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
-        rows.append(model(batch))
-    try:
-        model.subsample_embedding(0.1)
-    except TypeError:
-        model.subsample_embedding(torch.vstack(rows), 0.1)
-print(json.dumps({"images": len(paths), "fit_s": time.perf_counter() - start,
-                  "cpu_s": time.process_time() - cpu,
-                  "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                  "bank_rows": int(model.memory_bank.shape[0])}))
-"""
+EXPORTED: dict[str, dict[str, Any]] = {
+    "2,000 patches": {"rows": 2000},
+    "2,000 patches, window 2": {"rows": 2000, "window": 2},
+    "10 %": {},
+    "10 %, window 2": {"window": 2},
+}
 
 
 class Held:
@@ -107,6 +65,18 @@ class Held:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.batches)
+
+    def subset(self, indices: Any) -> Held:
+        """Some images; batches keep only their rows."""
+        wanted, part = set(np.asarray(indices).tolist()), copy.copy(self)
+        part.batches = []
+        for batch in self.batches:
+            rows = [row for row, index in enumerate(batch.indices.tolist()) if index in wanted]
+            if rows:
+                maps = {name: values[rows] for name, values in batch.features.maps.items()}
+                features = type(batch.features)(batch.features.pixels[rows], maps)
+                part.batches.append(type(batch)(features, batch.indices[rows]))
+        return part
 
 
 def accuracy(options: argparse.Namespace) -> None:
@@ -134,6 +104,8 @@ def accuracy(options: argparse.Namespace) -> None:
                 start = time.perf_counter()
                 scorer.fit(good, FitContext())  # type: ignore[arg-type]
                 seconds[method] = time.perf_counter() - start
+                if getattr(scorer, "fitted_window", None) is not None:
+                    print(f"{name}, {method}: window of {scorer.fitted_window} cells", flush=True)
                 fitted[method] = scorer
             images = len(good)
             good.batches.clear()
@@ -197,7 +169,7 @@ def fit(options: argparse.Namespace) -> None:
 
 
 def latency(options: argparse.Namespace) -> None:
-    """Exported file with 2,000 patches against the bare network, interleaved, batch 1."""
+    """Exported files against the bare network, interleaved, batch 1."""
     import onnxruntime
     import torch
 
@@ -211,11 +183,13 @@ def latency(options: argparse.Namespace) -> None:
         def forward(self, frames: Any) -> Any:
             return tuple(self.backbone.extract(self.backbone.normalise(frames)).values())
 
-    paths = sorted((options.data / "mvtec_ad/bottle/train/good").iterdir())[:20]
-    detector = Detector("patchcore", backbone="resnet18", rows=2000).fit(paths)
+    paths = sorted((options.data / "mvtec_ad/bottle/train/good").iterdir())[:COMPARED_IMAGES]
     with tempfile.TemporaryDirectory() as folder:
-        files = {"bare": Path(folder) / "bare.onnx", "patchcore": Path(folder) / "patchcore.onnx"}
-        detector.export(files["patchcore"])
+        files = {"bare": Path(folder) / "bare.onnx"}
+        for name, settings in EXPORTED.items():
+            detector = Detector("patchcore", backbone="resnet18", **settings).fit(paths)
+            files[name] = Path(folder) / f"{len(files)}.onnx"
+            detector.export(files[name])
         blank = torch.zeros(1, 256, 256, 3, dtype=torch.uint8)
         torch.onnx.export(
             Bare(detector.backbone).eval(),
@@ -225,7 +199,6 @@ def latency(options: argparse.Namespace) -> None:
             opset_version=17,
             input_names=["frames"],
         )
-        print(f"file {files['patchcore'].stat().st_size / 1e6:.1f} MB", flush=True)
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = 2
         engines = {
@@ -242,35 +215,13 @@ def latency(options: argparse.Namespace) -> None:
                 engine.run(None, {"frames": frame})
                 if turn >= 20:
                     took[name].append(1e3 * (time.perf_counter() - start))
-    ratio = np.median(np.array(took["patchcore"]) / np.array(took["bare"]))
+        sizes = {name: path.stat().st_size / 1e6 for name, path in files.items()}
     for name, values in took.items():
-        print(f"{name}: median {np.median(values):.2f} ms, fastest {min(values):.2f} ms")
-    print(f"median ratio {ratio:.2f}", flush=True)
-
-
-def child(python: str, code: str, *arguments: str) -> dict[str, float]:
-    """Run code in a fresh process; its last line is JSON."""
-    environment = dict(os.environ)
-    if code is FIT:
-        environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(
-        [python, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    if done.returncode:
-        sys.exit(f"{python} ended with status {done.returncode}:\n{done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
-
-
-def show(name: str, result: dict[str, float]) -> None:
-    """One line of figures."""
-    print(
-        f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True
-    )
+        ratio = np.median(np.array(values) / np.array(took["bare"]))
+        print(
+            f"| {name} | {sizes[name]:.1f} MB | {np.median(values):.1f} ms | {ratio:.2f} |",
+            flush=True,
+        )
 
 
 PARTS = {"accuracy": accuracy, "fit": fit, "latency": latency}

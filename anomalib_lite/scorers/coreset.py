@@ -1,9 +1,7 @@
 """Coreset: the few rows of a memory bank that cover all others (greedy k-centre).
 
-Selection works on rows that are projected to a few random directions and rounded to whole
-numbers. Whole numbers below 2^24 are exact in float32, so a squared distance is the same number
-whether it comes from one product or from a block of them: the lazy form below makes exactly the
-picks of the plain loop, ties included.
+Selection works on whole numbers (`coreset_projection`), whose distances are exact however they are
+computed: the lazy form below makes exactly the picks of the plain loop, ties included.
 """
 
 from __future__ import annotations
@@ -15,53 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-PROJECTION = 128
-"""Random directions that distances are measured in while rows are selected."""
+from anomalib_lite.scorers.coreset_projection import mean_row
+from anomalib_lite.scorers.threads import one_thread
 
-_LARGEST_NORM = 2040.0  # (2 * norm)^2 stays below 2^24, rounding included
 _POOL = 4096
-_ROWS = 512
+_ROWS = 1024
+_PICKS = 2048
 _GROUPS = 256
 _FIRST_GROUPED = 4 * _GROUPS
+_WORTHWHILE = 0.25  # share of the work that may be left for the detour over groups to pay
+_PAUSE = 8  # refreshes without a try after a detour that did not pay
 _SLACK = 1.0  # in whole-number units; rounding of the roots is a thousandth of it
 _CHUNK = 4096
 
 Tell = Callable[[int, int], None]
 """Called with rows picked so far, rows to pick."""
-
-
-def whole_number_projection(rows: Tensor, seed: int, directions: int = PROJECTION) -> Tensor:
-    """Rows `(n, d)` in random directions, as whole numbers in float32 `(n, p)`.
-
-    Rows of at most `directions` numbers are not projected. The largest row has norm 2040 or less.
-
-    Args:
-        rows: float32 `(n, d)`.
-        seed: of the directions, drawn from a Gaussian.
-        directions: p.
-    """
-    width = rows.shape[1]
-    matrix = torch.eye(width)
-    if width > directions:
-        generator = torch.Generator().manual_seed(seed)
-        matrix = torch.randn(width, directions, generator=generator) / directions**0.5
-    centre = mean_row(rows).float()
-    projected = torch.empty(len(rows), matrix.shape[1])
-    for start in range(0, len(rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        torch.matmul(rows[part] - centre, matrix, out=projected[part])
-    largest = float(projected.norm(dim=1).max()) if len(rows) else 0.0
-    if largest == 0:
-        return projected
-    return projected.mul_((_LARGEST_NORM - matrix.shape[1] ** 0.5) / largest).round_()
-
-
-def mean_row(rows: Tensor) -> Tensor:
-    """Mean of rows `(n, d)` in float64 `(d,)`, without a float64 copy of all of them."""
-    total = torch.zeros(rows.shape[1], dtype=torch.float64)
-    for part in rows.split(_CHUNK):
-        total += part.double().sum(dim=0)
-    return total / max(1, len(rows))
 
 
 def greedy_coreset(points: Tensor, count: int, tell: Tell | None = None) -> NDArray[np.int64]:
@@ -76,15 +42,22 @@ def greedy_coreset(points: Tensor, count: int, tell: Tell | None = None) -> NDAr
     never looked at again.
 
     Args:
-        points: whole numbers in float32 `(n, p)`, as `whole_number_projection` gives.
+        points: whole numbers `(n, p)` of any type, as `WholeNumberProjection` gives.
         count: points to pick.
         tell: progress.
 
     Returns:
         indices in the order of picking `(<= count,)`.
     """
+    return greedy_with_radii(points, count, tell)[0]
+
+
+def greedy_with_radii(
+    points: Tensor, count: int, tell: Tell | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """`greedy_coreset`, and each pick's squared distance to the earlier ones (infinite, first)."""
     if count < 1 or len(points) == 0:
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(0, np.float32)
     return _LazyGreedy(points, min(count, len(points))).run(tell)
 
 
@@ -93,21 +66,22 @@ class _LazyGreedy:
 
     def __init__(self, points: Tensor, count: int) -> None:
         self.points, self.count = points, count
-        self.squares = points.square().sum(dim=1)
+        self.squares = torch.empty(len(points))
+        for start in range(0, len(points), _CHUNK):
+            part = points[start : start + _CHUNK].float()
+            self.squares[start : start + _CHUNK] = part.square().sum(dim=1)
         self.bound: NDArray[np.float32] = np.empty(len(points), np.float32)
-        self.seen = np.ones(len(points), np.int64)
+        self.seen = np.ones(len(points), np.int32)
         self.chosen = np.empty(count, np.int64)
+        self.radii = np.empty(count, np.float32)
         self.picks = torch.empty(count, points.shape[1])
         self.picks_squares = torch.empty(count)
         self.done = 0
         self._groups = _Groups(count)
+        self._pause = 0
 
-    def run(self, tell: Tell | None) -> NDArray[np.int64]:
-        first = _farthest_from_mean(self.points, self.squares)
-        self._pick(first)
-        away = self.squares + self.squares[first] - 2 * (self.points @ self.points[first])
-        self.bound[:] = away.numpy()
-        self.bound[first] = -1
+    def run(self, tell: Tell | None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        self._start()
         while self.done < self.count:
             pool, limit = self._pool()
             fresh = bool((self.seen[pool] == self.done).all())
@@ -115,12 +89,28 @@ class _LazyGreedy:
             self._refresh(pool)
             if float(self.bound[pool].max()) <= 0 and limit <= 0:
                 break
-            self._pick_from(pool, limit)
+            with one_thread():
+                self._pick_from(pool, limit)
             if fresh and self.done == before:
                 self._pick_tied(limit)
             if tell is not None:
                 tell(self.done, self.count)
-        return self.chosen[: self.done]
+        return self.chosen[: self.done], self.radii[: self.done]
+
+    def _start(self) -> None:
+        """The first pick, and everyone's distance to it."""
+        first = _farthest_from_mean(self.points, self.squares)
+        self._pick(first, np.inf)
+        for start in range(0, len(self.points), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            away = self._floats(part) @ self.picks[0]
+            away.mul_(-2).add_(self.squares[part]).add_(self.squares[first])
+            self.bound[part] = away.numpy()
+        self.bound[first] = -1
+
+    def _floats(self, index: slice | NDArray[np.int64]) -> Tensor:
+        chosen = index if isinstance(index, slice) else torch.from_numpy(index)
+        return self.points[chosen].float()
 
     def _pool(self) -> tuple[NDArray[np.int64], float]:
         """Points with the largest bounds, by index, and the largest bound outside."""
@@ -130,15 +120,16 @@ class _LazyGreedy:
         outside = order[len(self.bound) - _POOL - 1]
         return np.sort(order[len(self.bound) - _POOL :]), float(self.bound[outside])
 
-    def _pick(self, index: int) -> None:
+    def _pick(self, index: int, radius: float) -> None:
         self.chosen[self.done] = index
+        self.radii[self.done] = radius
         self.picks[self.done] = self.points[index]
         self.picks_squares[self.done] = self.squares[index]
         self.done += 1
 
     def _pick_from(self, pool: NDArray[np.int64], limit: float) -> None:
         """Plain greedy inside the pool for as long as nothing outside can be farther."""
-        points = self.points[torch.from_numpy(pool)]
+        points = self._floats(pool)
         squares = self.squares[torch.from_numpy(pool)]
         bound = self.bound[pool]
         shared = torch.from_numpy(bound)
@@ -147,7 +138,7 @@ class _LazyGreedy:
             best = int(bound.argmax())
             if bound[best] <= limit:
                 break
-            self._pick(int(pool[best]))
+            self._pick(int(pool[best]), float(bound[best]))
             torch.addmv(squares, points, points[best], alpha=-2, out=away)
             torch.minimum(shared, away.add_(squares[best]), out=shared)
             bound[best] = -1
@@ -159,17 +150,17 @@ class _LazyGreedy:
         tied = np.flatnonzero(self.bound == limit)
         self._refresh(tied)
         lowest = int(tied[int((self.bound[tied] == limit).argmax())])
-        self._pick(lowest)
+        self._pick(lowest, limit)
         self.bound[lowest] = -1
 
     def _refresh(self, index: NDArray[np.int64]) -> None:
         """Bring bounds up to date with all picks."""
         index = index[self.seen[index] < self.done]
-        if len(index) == 0:
-            return
-        update = self._refresh_all if self.done < _FIRST_GROUPED else self._refresh_near
-        kept = self.bound[index] >= 0
-        update(index[kept])
+        kept = index[self.bound[index] >= 0]
+        if len(kept):
+            work = self.done - float(self.seen[kept].mean())
+            if work < _FIRST_GROUPED or not self._refresh_near(kept, work):
+                self._refresh_all(kept)
         self.seen[index] = self.done
 
     def _refresh_all(self, index: NDArray[np.int64]) -> None:
@@ -177,45 +168,64 @@ class _LazyGreedy:
         index = index[np.argsort(self.seen[index], kind="stable")]
         for start in range(0, len(index), _ROWS):
             part = index[start : start + _ROWS]
-            rows = torch.from_numpy(part)
-            low = int(self.seen[part[0]])
-            nearest = torch.addmm(
-                self.picks_squares[low : self.done],
-                self.points[rows],
-                self.picks[low : self.done].T,
-                alpha=-2,
-            ).amin(dim=1)
-            nearest += self.squares[rows]
+            points = self._floats(part)
+            nearest = torch.full((len(part),), torch.inf)
+            for low in range(int(self.seen[part[0]]), self.done, _PICKS):
+                some = slice(low, min(low + _PICKS, self.done))
+                away = torch.addmm(self.picks_squares[some], points, self.picks[some].T, alpha=-2)
+                torch.minimum(nearest, away.amin(dim=1), out=nearest)
+            nearest += self.squares[torch.from_numpy(part)]
             self.bound[part] = np.minimum(self.bound[part], nearest.numpy())
 
-    def _refresh_near(self, index: NDArray[np.int64]) -> None:
+    def _refresh_near(self, index: NDArray[np.int64], work: float) -> bool:
         """Against the picks that can be nearer than the bound, by the triangle inequality.
 
         Picks are grouped around the first ones. A pick of a group of radius R around c is at least
-        `|x - c| - R` away from x.
+        `|x - c| - R` away from x. Scattered points (textures) have so many groups in reach that the
+        detour costs more than it saves: then nothing is done, and it is not tried for a while.
+
+        Returns:
+            whether the bounds are up to date.
         """
+        if self._pause > 0:
+            self._pause -= 1
+            return False
         order, edges, reach = self._groups.update(self.picks, self.done)
-        rows = torch.from_numpy(index)
-        points, squares = self.points[rows], self.squares[rows]
-        centres = self.picks[:_GROUPS]
-        away = torch.addmm(self.picks_squares[:_GROUPS], points, centres.T, alpha=-2)
+        points, squares = self._floats(index), self.squares[torch.from_numpy(index)]
+        away = torch.addmm(self.picks_squares[:_GROUPS], points, self.picks[:_GROUPS].T, alpha=-2)
         away.add_(squares[:, None]).clamp_(min=0).sqrt_()
         bound, seen = self.bound[index], self.seen[index]
         limit = torch.from_numpy(np.sqrt(bound) + _SLACK)
         near = ((away - torch.from_numpy(reach)) <= limit[:, None]).T.contiguous().numpy()
-        for group in range(_GROUPS):
-            some = np.flatnonzero(near[group])
-            members = order[edges[group] : edges[group + 1]]
-            if len(some) == 0 or members[-1] < (low := int(seen[some].min())):
-                continue
-            picked = torch.from_numpy(members[np.searchsorted(members, low) :])
-            chosen = torch.from_numpy(some)
-            nearest = torch.addmm(
-                self.picks_squares[picked], points[chosen], self.picks[picked].T, alpha=-2
-            ).amin(dim=1)
-            nearest += squares[chosen]
-            bound[some] = np.minimum(bound[some], nearest.numpy())
+        if near.sum(axis=1) @ np.diff(edges) > _WORTHWHILE * work * len(index):
+            self._pause = _PAUSE
+            return False
+        with one_thread():
+            for group in np.flatnonzero(near.any(axis=1)):
+                members = order[edges[group] : edges[group + 1]]
+                self._compare(points, squares, seen, bound, np.flatnonzero(near[group]), members)
         self.bound[index] = bound
+        return True
+
+    def _compare(
+        self,
+        points: Tensor,
+        squares: Tensor,
+        seen: NDArray[np.int32],
+        bound: NDArray[np.float32],
+        some: NDArray[np.int64],
+        members: NDArray[np.int64],
+    ) -> None:
+        """Lower the bounds of some points by the picks of one group that are new to them."""
+        if len(members) == 0 or members[-1] < (low := int(seen[some].min())):
+            return
+        picked = torch.from_numpy(members[np.searchsorted(members, low) :])
+        chosen = torch.from_numpy(some)
+        nearest = torch.addmm(
+            self.picks_squares[picked], points[chosen], self.picks[picked].T, alpha=-2
+        ).amin(dim=1)
+        nearest += squares[chosen]
+        bound[some] = np.minimum(bound[some], nearest.numpy())
 
 
 class _Groups:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anomalib_lite.scorers.threads import one_thread
 
-_CHUNK_NUMBERS = 1 << 23
+_CHUNK_NUMBERS = 1 << 22
 _GROUPS = 256
 _FEWEST_GROUPED = 4096
 _WORTHWHILE = 0.3
