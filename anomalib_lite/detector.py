@@ -87,7 +87,7 @@ class Detector:
 
     Args:
         detector: name of the scorer (`padim`, `mvg`, ...).
-        backbone: `filters` (no weights needed) or any timm network, e.g. `resnet18`; None takes
+        backbone: `pdn_edge` (in the package) or any timm network, e.g. `resnet18`; None takes
             what the scorer works best with.
         layers: backbone layers to read; None takes the default of scorer and backbone.
         weights: a `.safetensors` file for the backbone, `"random"`, or None to look in the

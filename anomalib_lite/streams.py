@@ -19,7 +19,7 @@ from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.gallery import GalleryBuilder, GoodImage, name_below
 from anomalib_lite.scorers import FeatureBatch
 
-BATCH_SIZE = 16
+BATCH_SIZE = 4
 _SAMPLES = 2
 _SAMPLE_SIDE = 320
 _SAME_ASPECT = 1.02

@@ -167,7 +167,12 @@ def turning(options: argparse.Namespace) -> None:
     """Screw: the other images also judge in turned copies; the nearest of all copies counts."""
     import torch
 
-    from anomalib_lite.scorers.mutual_products import both_maxima, interval_mean, kept_judges
+    from anomalib_lite.scorers.mutual_products import (
+        both_maxima,
+        interval_mean,
+        kept_judges,
+        make_factors,
+    )
     from anomalib_lite.scorers.mutual_tokens import normalise_maps, unit_tokens
 
     paths, labels = test_images(options.data / "mvtec_ad/screw")
@@ -181,7 +186,8 @@ def turning(options: argparse.Namespace) -> None:
                     tokens = [unit_tokens(normalise_maps(item), degree) for item in chosen]
                     best = torch.full((len(paths), len(paths), tokens[0].shape[1]), -1.0)
                     for copy in tokens:
-                        best = torch.maximum(best, both_maxima(tokens[0], copy)[0])
+                        factors = make_factors(tokens[0]), make_factors(copy)
+                        best = torch.maximum(best, both_maxima(*factors)[0])
                     best[torch.arange(len(paths)), torch.arange(len(paths))] = -torch.inf
                     kept = kept_judges(len(paths) - 1, 0.3)
                     total = total + interval_mean(best.transpose(1, 2).contiguous(), kept)
@@ -226,7 +232,7 @@ def speed(options: argparse.Namespace) -> None:
     import torch
 
     from anomalib_lite.scorers.mutual_plan import BLOCK
-    from anomalib_lite.scorers.mutual_products import both_maxima
+    from anomalib_lite.scorers.mutual_products import both_maxima, make_factors
     from anomalib_lite.scorers.mutual_tokens import normalise_maps, unit_tokens
 
     torch.set_num_threads(1)
@@ -243,23 +249,28 @@ def speed(options: argparse.Namespace) -> None:
             dim=2
         ),
     }
-    ratios: dict[str, list[float]] = {form: [] for form in plain}
-    blocks = tokens.split(BLOCK)
+    ratios: dict[tuple[str, str], list[float]] = {}
     for _ in range(options.repeats):
-        start = time.process_time()
-        for position, left in enumerate(blocks):
-            for right in blocks[position:]:
-                both_maxima(left, right)
-        ours = (time.process_time() - start) / images
+        ours = {}
+        for products in ("float32", "int16", "int8"):
+            start = time.process_time()
+            factors = make_factors(tokens, products)  # type: ignore[arg-type]
+            blocks = [factors._replace(rows=part) for part in factors.rows.split(BLOCK)]
+            for position, left in enumerate(blocks):
+                for right in blocks[position:]:
+                    both_maxima(left, right)
+            ours[products] = (time.process_time() - start) / images
         for form, nearest in plain.items():
             start = time.process_time()
             for i in range(some):
                 nearest(i)
             took = (time.process_time() - start) / some
-            ratios[form].append(took / ours)
-            print(f"ms per image: {form} {1e3 * took:.1f}, ours {1e3 * ours:.1f}", flush=True)
-    for form, values in ratios.items():
-        print(f"{form}: median ratio {np.median(values):.1f} at {images} images", flush=True)
+            for products, own in ours.items():
+                ratios.setdefault((form, products), []).append(took / own)
+            shown = ", ".join(f"{name} {1e3 * own:.1f}" for name, own in ours.items())
+            print(f"ms per image: {form} {1e3 * took:.1f}; ours {shown}", flush=True)
+    for (form, products), values in ratios.items():
+        print(f"{form}: {products} {np.median(values):.1f} times quicker at {images} images")
     start = time.process_time()
     score(read(paths), rscin=[])
     whole = (time.process_time() - start) / len(paths)
@@ -318,24 +329,24 @@ def judges(options: argparse.Namespace) -> None:
         print(f"| {found.judges} | {found.products} | {share} | {figures} |", flush=True)
 
 
-def int8(options: argparse.Namespace) -> None:
-    """int8 products: AUROC, rank correlation and time."""
+def rounded(options: argparse.Namespace) -> None:
+    """Rounded products: AUROC, rank correlation and time."""
     from scipy.stats import kendalltau
 
-    print("| set | float32 | int8 | Kendall's tau of raw scores | times quicker |")
+    print("| set | products | image AUROC | Kendall's tau of raw scores | times quicker |")
     print("|---|---|---|---|---|")
     for name in options.sets:
         paths, labels = test_images(options.data / name)
         stream = read(paths)
-        found, took = [], []
-        for products in ("float32", "int8"):
+        first = None
+        for products in ("float32", "int16", "int8"):
             start = time.process_time()
-            found.append(score(stream, products=products))
-            took.append(time.process_time() - start)
-        tau = kendalltau(found[0].parts["raw"], found[1].parts["raw"]).statistic
-        figures = " | ".join(f"{image_auroc(item.image, labels):.4f}" for item in found)
-        ratio = took[0] / took[1]
-        print(f"| {Path(name).name} | {figures} | {tau:.4f} | {ratio:.1f} |", flush=True)
+            found = score(stream, products=products)
+            took = time.process_time() - start
+            first = first or (found, took)
+            tau = kendalltau(first[0].parts["raw"], found.parts["raw"]).statistic
+            figures = f"{image_auroc(found.image, labels):.4f} | {tau:.4f} | {first[1] / took:.1f}"
+            print(f"| {Path(name).name} | {products} | {figures} |", flush=True)
 
 
 def frozen(options: argparse.Namespace) -> None:
@@ -418,7 +429,7 @@ PARTS = {
     "accuracy": accuracy,
     "backbones": backbones,
     "turning": turning,
-    "int8": int8,
+    "rounded": rounded,
     "frozen": frozen,
     "limits": limits,
     "cost": cost,

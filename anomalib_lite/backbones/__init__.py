@@ -35,7 +35,8 @@ def create_backbone(
     """Build a frozen backbone.
 
     Args:
-        name: a registered name (`filters`) or any timm network that supports `features_only`.
+        name: a registered name (`pdn_edge`, `filters`) or any timm network that supports
+            `features_only`.
         layers: module names to read out; None takes the backbone's default.
         weights: a `.safetensors` file, `"random"`, or None to look in the weights folder, then
             the hub.

@@ -166,7 +166,7 @@ class TimmBackbone(Backbone):
                 f"no weights for {self.name}: not in the folder {WEIGHTS_FOLDER_VARIABLE} and the "
                 f"model hub cannot be reached ({type(error).__name__}); put "
                 f"{self.name}.safetensors into that folder, give --weights FILE, or use the "
-                "backbone 'filters', which needs none"
+                "backbone 'pdn_edge', whose weights are in the package"
             ) from error
         state = full.state_dict()
         fit_weights(self.net, state, name=self.name, origin="hub")
@@ -185,7 +185,7 @@ def _pretrained_config(timm: Any, name: str) -> Any:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
         raise SettingsError(
-            f"unknown backbone {name!r}; choose 'filters' or a timm name"
+            f"unknown backbone {name!r}; choose 'pdn_edge' or a timm name"
             + (f" (similar: {near})" if near else "")
         )
     return timm.get_pretrained_cfg(name)

@@ -79,7 +79,7 @@ def run_demo(out: Path, seed: int) -> None:
         f"{time.perf_counter() - started:.0f} s"
     )
     screen.print(
-        "Drawn parts and the weight-free backbone [bold]filters[/bold]: this shows how the job is "
+        "Drawn parts and the shipped backbone [bold]pdn_edge[/bold]: this shows how the job is "
         "done. Figures on real parts: docs/results.md"
     )
 
@@ -98,7 +98,7 @@ def _run_product(
             test_per_defect=_PER_DEFECT,
             progress=lambda done, total: progress("photographing parts", done, total),
         )
-        detector = Detector(name, backbone="filters", seed=seed, **settings)
+        detector = Detector(name, backbone="pdn_edge", seed=seed, **settings)
         detector.fit(parts / "train" / "good", progress=progress)
     detector.save(folder / "part.safetensors")
     report_fit(detector, folder / "part.safetensors")

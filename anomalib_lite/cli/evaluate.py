@@ -26,7 +26,7 @@ def evaluate(
     ] = None,
     backbone: Annotated[
         list[str] | None,
-        typer.Option(help="filters or a timm name; repeat for more. Default: filters."),
+        typer.Option(help="pdn_edge or a timm name; repeat for more. Default: pdn_edge."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Fit anew with so many seeds, from 0.")] = 3,
     image_size: Annotated[
@@ -80,7 +80,7 @@ def evaluate(
     settings = EvaluationSettings(
         data=tuple(data),
         detectors=tuple(detector or ["padim"]),
-        backbones=tuple(backbone or ["filters"]),
+        backbones=tuple(backbone or ["pdn_edge"]),
         seeds=seeds,
         image_size=parse_size(image_size),
         weights=weights,

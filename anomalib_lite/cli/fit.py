@@ -54,8 +54,8 @@ def fit(
     backbone: Annotated[
         str | None,
         typer.Option(
-            help="filters needs no weights; resnet18 and other timm names are better; default: "
-            "what the detector works best with."
+            help="pdn_edge, in the package, is quick and the default of most detectors; resnet18 "
+            "and other timm names need weights. Default: what the detector works best with."
         ),
     ] = None,
     layers: Annotated[

@@ -41,7 +41,7 @@ class EvaluationSettings:
 
     data: tuple[str, ...]
     detectors: tuple[str, ...] = ("padim",)
-    backbones: tuple[str, ...] = ("filters",)
+    backbones: tuple[str, ...] = ("pdn_edge",)
     seeds: int = 3
     image_size: tuple[int, int] = (256, 256)
     weights: Path | None = None

@@ -82,7 +82,7 @@ Progress = Callable[[str, int, int], None]
 What stands behind ` | ` in the stage is a remark that may change, such as the held-out loss.
 """
 
-DEFAULT_BACKBONE = "filters"
+DEFAULT_BACKBONE = "pdn_edge"
 
 
 def no_progress(stage: str, done: int, total: int) -> None:

@@ -67,9 +67,50 @@ def test_a_backbone_is_frozen_and_in_evaluation_mode():
 
 
 @pytest.mark.parametrize(
+    ("name", "width"), [("vit_tiny_patch16_224", 192), ("vit_small_patch14_dinov2", 384)]
+)
+def test_the_class_token_is_a_map_of_one_cell_after_the_final_norm(name, width):
+    layers = ["blocks.2", "class_token"]
+    backbone = create_backbone(name, layers=layers, weights="random", input_hw=(112, 112))
+    assert backbone.has_class_token
+    assert backbone.settings()["layers"] == layers
+    info = backbone.layout((112, 112)).layers[-1]
+    assert (info.name, info.channels, info.grid_hw) == ("class_token", width, (1, 1))
+    pixels = torch.rand(2, 3, 112, 112)
+    with torch.no_grad():
+        maps = backbone(pixels).maps
+        whole = backbone.net.model.forward_features(pixels)
+        plain = create_backbone(name, layers=["blocks.2"], weights="random", input_hw=(112, 112))
+        torch.testing.assert_close(plain(pixels).maps["blocks.2"], maps["blocks.2"])
+    assert list(maps) == layers
+    torch.testing.assert_close(maps["class_token"][:, :, 0, 0], whole[:, 0])
+
+
+def test_the_class_token_of_clip_is_projected():
+    backbone = create_backbone(
+        "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m",
+        layers=["class_token"],
+        weights="random",
+        input_hw=(64, 64),
+    )
+    info = backbone.layout((64, 64)).layers[-1]
+    with torch.no_grad():
+        token = backbone(torch.rand(1, 3, 64, 64)).maps["class_token"]
+    assert token.shape == (1, info.channels, 1, 1)
+    assert info.channels == backbone.net.model.head.out_features != 256
+
+
+def test_a_network_without_a_class_token_says_so():
+    backbone = create_backbone("resnet18", weights="random", input_hw=(32, 32))
+    assert not backbone.has_class_token
+    with pytest.raises(SettingsError, match="has no class token"):
+        create_backbone("resnet18", layers=["layer1", "class_token"], weights="random")
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet81", {}, "unknown backbone 'resnet81'; choose 'filters' or a timm name (similar: "),
+        ("resnet81", {}, "unknown backbone 'resnet81'; choose 'pdn_edge' or a timm name (simi"),
         ("", {}, "unknown backbone ''"),
         ("resnet18", {"layers": ["layer9"]}, "resnet18 has no layer ['layer9']; choose from act1"),
         ("resnet18", {"layers": []}, "choose from act1, layer1"),

@@ -115,7 +115,7 @@ def test_without_weights_and_network_the_error_is_quick_and_says_what_to_do(tmp_
     message = str(caught.value)
     assert "no weights for resnet34" in message
     assert "ANOMALIB_LITE_WEIGHTS" in message
-    assert "'filters', which needs none" in message
+    assert "'pdn_edge', whose weights are in the package" in message
     assert "\n" not in message
     assert before == constants.HF_HUB_OFFLINE
 

@@ -9,7 +9,7 @@ from scorer_references import MadeStream, layout_of
 from anomalib_lite.edge import FitError, SettingsError
 from anomalib_lite.scorers import FitContext, ScorePool, create_scorer
 from anomalib_lite.scorers.mutual_plan import BLOCK, plan_judges
-from anomalib_lite.scorers.mutual_products import both_maxima, int8_is_exact, quantise
+from anomalib_lite.scorers.mutual_products import both_maxima, int8_is_exact, make_factors
 from anomalib_lite.scorers.mutual_rscin import most_similar, smooth_scores
 
 LAYERS = [("a", 12, 8), ("b", 12, 8), ("class", 7, 48)]
@@ -184,7 +184,7 @@ def test_both_maxima_of_a_tile_are_those_of_all_products():
     generator = torch.Generator().manual_seed(1)
     left, right = (torch.randn(n, 300, 20, generator=generator) for n in (5, 8))
     products = torch.einsum("apc,bqc->apbq", left.double(), right.double())
-    mine, theirs = both_maxima(left, right)
+    mine, theirs = both_maxima(make_factors(left), make_factors(right))
     torch.testing.assert_close(mine.double(), products.amax(3).transpose(1, 2), atol=1e-5, rtol=0)
     torch.testing.assert_close(
         theirs.double(), products.amax(1).permute(1, 0, 2), atol=1e-5, rtol=0
@@ -192,27 +192,41 @@ def test_both_maxima_of_a_tile_are_those_of_all_products():
 
 
 @pytest.mark.skipif(not int8_is_exact(), reason="this machine does not multiply int8 exactly")
-def test_int8_products_are_those_of_the_rounded_tokens():
+@pytest.mark.parametrize(
+    ("products", "of_products", "of_maps"), [("int8", 0.02, 0.02), ("int16", 1e-4, 1e-4)]
+)
+def test_rounded_products_are_near_the_exact_ones(products, of_products, of_maps):
     tokens = torch.nn.functional.normalize(
-        torch.randn(3, 10, 16, generator=torch.Generator().manual_seed(0)), dim=2
+        torch.randn(5, 40, 64, generator=torch.Generator().manual_seed(0)), dim=2
     )
-    rounded, step = quantise(tokens)
-    products = torch.einsum("apc,bqc->apbq", rounded * step, rounded * step)
-    exact_products = torch.einsum("apc,bqc->apbq", tokens, tokens)
-    torch.testing.assert_close(products, exact_products, atol=4 * step, rtol=0)
-    mine, _ = both_maxima(rounded, rounded, step)
-    plain, _ = both_maxima(rounded.float() * step, rounded.float() * step)
-    torch.testing.assert_close(mine, plain, atol=1e-6, rtol=0)
-    exact = scored(stream_of(20))
-    quick = scored(stream_of(20), products="int8")
-    np.testing.assert_allclose(quick.maps, exact.maps, atol=0.02)
-    assert quick.maps.tobytes() != exact.maps.tobytes()
+    factors = make_factors(tokens, products)
+    assert factors.rows.dtype == torch.int8
+    found, _ = both_maxima(factors, factors)
+    exact, _ = both_maxima(make_factors(tokens), make_factors(tokens))
+    others = ~torch.eye(5, dtype=torch.bool)
+    torch.testing.assert_close(found[others], exact[others], atol=of_products, rtol=0)
+    assert not torch.equal(found, exact)
+    whole, quick = scored(stream_of(20)), scored(stream_of(20), products=products)
+    np.testing.assert_allclose(quick.maps, whole.maps, atol=of_maps)
+
+
+@pytest.mark.skipif(not int8_is_exact(), reason="this machine does not multiply int8 exactly")
+def test_int16_products_are_those_of_the_rounded_tokens_without_the_smallest_part():
+    tokens = torch.randn(1, 6, 10, generator=torch.Generator().manual_seed(2), dtype=torch.float32)
+    factors = make_factors(tokens, "int16")
+    rows = factors.rows[0].long()
+    upper, lower = rows[:, :10], rows[:, 10:]
+    assert int(upper.abs().max()) <= 127
+    assert int(lower.abs().max()) <= 64
+    expected = 128 * upper @ upper.T + upper @ lower.T + lower @ upper.T
+    assert torch.equal(factors.multiply(factors.rows[0], factors.rows[0]).long(), expected)
 
 
 def test_both_maxima_of_a_group_with_itself_take_one_half_of_the_tiles():
     tokens = torch.randn(7, 300, 20, generator=torch.Generator().manual_seed(1))
-    mine, theirs = both_maxima(tokens, tokens)
-    expected, _ = both_maxima(tokens, tokens.clone())
+    factors = make_factors(tokens)
+    mine, theirs = both_maxima(factors, factors)
+    expected, _ = both_maxima(factors, make_factors(tokens.clone()))
     torch.testing.assert_close(mine, expected, atol=1e-5, rtol=0)
     assert theirs is mine
 

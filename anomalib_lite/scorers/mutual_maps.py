@@ -1,0 +1,82 @@
+"""From scores of cells to anomaly maps: layers joined, outside left at zero, enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalib_lite.backbones.features import FeatureLayout, LayerInfo
+
+
+class MapCombiner(nn.Module):
+    """Mean of the layers' scores on the finest grid, and its enlargement to the input.
+
+    Coarser layers are enlarged bilinearly. The map is enlarged bilinearly with aligned corners and
+    not blurred, as in the authors' code. Cells outside the region of interest have no tokens; they
+    and pixels outside it are zero.
+
+    Args:
+        layout: input size and region of interest.
+        layers: those that are scored.
+
+    Attributes:
+        cells0, cells1, ...: cells of each layer inside the region of interest, int64 `(P,)`.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    inside: Tensor
+
+    def __init__(self, layout: FeatureLayout, layers: Sequence[LayerInfo]) -> None:
+        super().__init__()
+        self.grids = [layer.grid_hw for layer in layers]
+        self.grid_hw = max(self.grids, key=lambda grid: grid[0] * grid[1])
+        self.limited = layout.roi is not None
+        for number, layer in enumerate(layers):
+            inside = layout.cell_share(layer.grid_hw).flatten() > 0
+            cells = torch.nonzero(inside)[:, 0]
+            places = torch.full((len(inside),), len(cells))
+            places[cells] = torch.arange(len(cells))
+            self.register_buffer(f"cells{number}", cells, persistent=False)
+            self.register_buffer(f"places{number}", places, persistent=False)
+        for name, cells_on_axis, pixels in zip(
+            ("rows", "columns"), self.grid_hw, layout.input_hw, strict=True
+        ):
+            self.register_buffer(name, _enlarging(cells_on_axis, pixels), persistent=False)
+        if layout.roi is not None:
+            pixels_inside = torch.from_numpy(layout.roi).float()
+            self.register_buffer("inside", pixels_inside, persistent=False)
+            share = (layout.cell_share(self.grid_hw) > 0).float()
+            self.register_buffer("cells_inside", share, persistent=False)
+
+    def cells(self, number: int) -> Tensor:
+        """Cells of a layer that have tokens, int64 `(P,)`."""
+        return self.get_buffer(f"cells{number}")
+
+    def forward(self, scores: Sequence[Tensor]) -> Tensor:
+        """Scores `(N, P)` of each layer -> map `(N, h, w)` on the finest grid."""
+        total = torch.zeros(())
+        for number, (grid, layer_scores) in enumerate(zip(self.grids, scores, strict=True)):
+            if self.limited:
+                layer_scores = F.pad(layer_scores, (0, 1))[:, self.get_buffer(f"places{number}")]
+            maps = layer_scores.view(-1, 1, *grid)
+            if grid != self.grid_hw:
+                maps = F.interpolate(maps, self.grid_hw, mode="bilinear", align_corners=False)
+            total = total + maps[:, 0]
+        mean = total / len(self.grids)
+        return mean * self.get_buffer("cells_inside") if self.limited else mean
+
+    def enlarge(self, maps: Tensor) -> Tensor:
+        """Map `(N, h, w)` -> `(N, H, W)` of the input."""
+        large = self.rows @ maps @ self.columns.T
+        return large * self.inside if self.limited else large
+
+
+def _enlarging(cells: int, pixels: int) -> Tensor:
+    """Bilinear enlargement with aligned corners along one axis as a matrix `(pixels, cells)`."""
+    identity = torch.eye(cells, dtype=torch.float64)[None]
+    enlarged = F.interpolate(identity, size=pixels, mode="linear", align_corners=True)
+    return enlarged[0].T.float().contiguous()
