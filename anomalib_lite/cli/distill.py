@@ -52,13 +52,6 @@ def distill(
     learning_rate: Annotated[
         float | None, typer.Option(help="Largest learning rate; default: by size.")
     ] = None,
-    relight: Annotated[
-        float,
-        typer.Option(
-            help="Light the student's crops differently by up to this share: features that depend "
-            "less on the lamp."
-        ),
-    ] = 0.0,
     bf16: Annotated[
         bool, typer.Option(help="Compute in bfloat16: quicker on processors that know it.")
     ] = False,
@@ -92,7 +85,6 @@ def distill(
         batch_size=batch_size,
         side=crop,
         learning_rate=learning_rate or _RATES.get(size, _RATES["edge"]),
-        relight=relight,
         bf16=bf16,
         seed=seed,
     )

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,8 +41,6 @@ class DistillSettings:
         side: of a crop, pixels (a multiple of 16).
         learning_rate: largest; it rises over the first steps and falls linearly.
         weight_decay: of AdamW.
-        relight: largest share by which the student's picture is brighter, darker or tinted than the
-            teacher's; what it learns then depends less on the lamp.
         bf16: compute in bfloat16 (weights and optimiser stay float32); quicker where the processor
             knows it.
         seed: same seed, same pictures, same threads: same bytes.
@@ -55,7 +52,6 @@ class DistillSettings:
     side: int = 160
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    relight: float = 0.0
     bf16: bool = False
     seed: int = 0
 
@@ -66,8 +62,6 @@ class DistillSettings:
             raise SettingsError("steps and batch size must be at least 1")
         if self.side < 64 or self.side % 16:
             raise SettingsError(f"side is {self.side}; choose a multiple of 16 from 64")
-        if not 0 <= self.relight < 1:
-            raise SettingsError(f"relight is {self.relight}; choose a share from 0, e.g. 0.2")
         if not 0 < self.learning_rate < 1:
             raise SettingsError(f"learning rate is {self.learning_rate}; choose between 0 and 1")
 
@@ -225,7 +219,7 @@ class Distillation:
         self.student.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
             wanted = self._standardised(crops)
-            maps = self.student(self._pixels(self._relit(crops)))
+            maps = self.student(self._pixels(crops))
         loss = self._error(maps, wanted)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -238,18 +232,6 @@ class Distillation:
         """Share of the largest learning rate at this step."""
         rise = (self.step + 1) / min(_WARM_UP, self.settings.steps)
         return min(1.0, rise, (self.settings.steps - self.step) / self.settings.steps)
-
-    def _relit(self, crops: Tensor) -> Tensor:
-        """The student's crops: each under its own light, a gain with a tint and an offset."""
-        share, count = self.settings.relight, len(crops)
-        if not share:
-            return crops
-        rng = np.random.default_rng([self.settings.seed, 4, self.step])
-        gain = rng.uniform(1 - share, 1 + share, (count, 1, 1, 1))
-        tint = rng.uniform(1 - share / 4, 1 + share / 4, (count, 1, 1, 3))
-        offset = 255 * rng.uniform(-share / 4, share / 4, (count, 1, 1, 1))
-        lit = crops.numpy() * (gain * tint).astype(np.float32) + offset.astype(np.float32)
-        return torch.from_numpy(np.clip(lit, 0, 255).round().astype(np.uint8))
 
     def _pixels(self, crops: Tensor) -> Tensor:
         pixels = self.targets.backbone.normalise(crops)

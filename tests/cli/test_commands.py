@@ -49,7 +49,7 @@ def test_from_good_images_to_results(run, good_folder, line, tmp_path):
     detector, edge = tmp_path / "part.safetensors", tmp_path / "part.onnx"
     status, out, err = run("fit", good_folder, "--out", detector, *FIT)
     assert status == 0
-    assert "padim on filters, 12 good images" in out
+    assert "padim on pdn_edge, 12 good images" in out
     assert "1 % needs at least 99 good images; you have 12" in out
     assert "Traceback" not in err
     status, out, _ = run("export", detector, edge)
@@ -150,6 +150,7 @@ def test_options_of_fit_reach_the_file(run, good_folder, tmp_path):
     path = tmp_path / "x.safetensors"
     status, out, _ = run(
         *("fit", good_folder, "--out", path, "--detector", "mvg", "--image-size", "48x64"),
+        *("--backbone", "filters"),
         *("--layers", "octave1,octave2", "--max-false-reject", "0.2", "--calibration", "holdout"),
         *("--roi", tmp_path / "mask.png", "--colour", "grey", "--alpha", "ignore"),
         *("--exif", "ignore", "--seed", "7", "--set", "components=low"),
@@ -230,7 +231,7 @@ MISTAKES = {
     "small": (["fit", "{good}", *FIT, "--image-size", "8"], "choose 16 to 4096"),
     "backbone": (["fit", "{good}", *FIT, "--backbone", "resnet81"], "unknown backbone"),
     "detector": (["fit", "{good}", *FIT, "--detector", "svm"], "mvg, padim"),
-    "layer": (["fit", "{good}", *FIT, "--layers", "a,b"], "choose from octave1"),
+    "layer": (["fit", "{good}", *FIT, "--layers", "a,b"], "choose from stride4"),
     "colour": (["fit", "{good}", *FIT, "--colour", "blue"], "choose one of rgb, grey"),
     "depth": (["fit", "{good}", *FIT, "--bit-depth", "32"], "choose 8 to 16"),
     "rate": (["fit", "{good}", *FIT, "--max-false-reject", "7"], "choose between 0 and 1"),
@@ -239,7 +240,7 @@ MISTAKES = {
     "text setting": (["fit", "{good}", *FIT, "--set", "sigma=wide"], "padim: "),
     "own option": (["fit", "{good}", *FIT, "--set", "seed=1"], "write --seed instead"),
     "mask": (["fit", "{good}", *FIT, "--roi", "{tmp}/none.png"], "No such file"),
-    "weights": (["fit", "{good}", *FIT, "--weights", "{tmp}/none"], "has no weights"),
+    "weights": (["fit", "{good}", *FIT, "--weights", "{tmp}/none"], "no such weights file"),
     "export": (["export", "{tmp}/none.safetensors", "{tmp}/x.onnx"], "no such file"),
     "export suffix": (["export", "{detector}", "{tmp}/x.bin"], "must end in .onnx"),
     "check": (["check", "{tmp}/none.onnx"], "no such file"),

@@ -8,7 +8,7 @@ import pytest
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
 
-FIT = ["--image-size", "64", "--set", "num_features=12"]
+FIT = ["--backbone", "filters", "--image-size", "64", "--set", "num_features=12"]
 BAD = ("03<b>.png", "11.png", "20.png")
 
 
@@ -97,7 +97,7 @@ def test_the_page_shows_the_suspects_is_complete_and_escapes_names(run, mixed, p
 
 
 def test_a_page_without_suspects_says_so(run, good_folder, part):
-    arguments = ["--detector", "mvg", "--image-size", "64", "--contamination", "audit"]
+    arguments = [*FIT[:4], "--detector", "mvg", "--contamination", "audit"]
     assert run("fit", good_folder, "--out", part, *arguments)[0] == 0
     page = part.with_suffix(".audit.html").read_text()
     assert "No image stands out" in page

@@ -8,7 +8,16 @@ import pytest
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
 
-FIT = ["--detector", "gda", "--image-size", "64", "--max-false-reject", "0.1"]
+FIT = [
+    "--backbone",
+    "filters",
+    "--detector",
+    "gda",
+    "--image-size",
+    "64",
+    "--max-false-reject",
+    "0.1",
+]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from anomalib_lite.edge import SettingsError
 from anomalib_lite.pool import PROTOCOL, Pool
 from anomalib_lite.scorers import mutual_pool
 
-SMALL = ["--image-size", "64", "--set", "degrees=[1]"]
+SMALL = ["--backbone", "filters", "--image-size", "64", "--set", "degrees=[1]"]
 
 
 @pytest.fixture(scope="module")

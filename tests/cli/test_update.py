@@ -49,7 +49,9 @@ def test_an_update_in_place_keeps_the_previous_file(run, part, fresh, good_frame
     assert (part.parent / "part.previous.safetensors").read_bytes() == before
     frames = [cv2.imread(str(path))[:, :, ::-1].copy() for path in sorted(fresh.iterdir())]
     grown = Detector.load(part)
-    whole = Detector("padim", image_size=64, num_features=16).fit([*good_frames, *frames])
+    whole = Detector("padim", backbone="filters", image_size=64, num_features=16).fit(
+        [*good_frames, *frames]
+    )
     frame = render("flange", seed=0, index=40, size=96).image
     assert grown.predict(frame).score == pytest.approx(whole.predict(frame).score, rel=1e-4)
     assert grown.data.fingerprint == whole.data.fingerprint

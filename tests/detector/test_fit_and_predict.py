@@ -48,7 +48,9 @@ def test_arrays_bytes_and_files_are_the_same_frame(padim, good_frames, good_fold
 
 
 def test_a_folder_and_its_arrays_give_the_same_detector(padim, good_folder):
-    from_files = Detector("padim", image_size=SIDE, num_features=16).fit(good_folder)
+    from_files = Detector("padim", backbone="filters", image_size=SIDE, num_features=16).fit(
+        good_folder
+    )
     assert from_files.calibration == padim.calibration
     assert from_files.data.fingerprint == padim.data.fingerprint
     for name, value in padim.scorer.state_dict().items():
@@ -222,7 +224,7 @@ def test_an_unfitted_detector_says_so(use, tmp_path, good_frames):
         ({"image_size": 8}, "input height is 8 px; choose 16 to 4096"),
         ({"image_size": (64, 9999)}, "input width is 9999 px"),
         ({"bogus": 1}, "padim: got an unexpected keyword argument 'bogus'"),
-        ({"layers": ["octave7"]}, "filters has no layer ['octave7']"),
+        ({"layers": ["octave7"]}, "pdn_edge has no layer ['octave7']"),
     ],
 )
 def test_wrong_settings_are_refused_in_one_line(arguments, message):

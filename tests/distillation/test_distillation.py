@@ -143,15 +143,6 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(pool, teacher, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == expected
 
 
-def test_relit_crops_differ_in_light_only_and_are_the_same_again(pool, teacher):
-    run, crops = distillation(pool, teacher, relight=0.2), torch.full((3, 8, 8, 3), 100).byte()
-    lit = run._relit(crops)
-    assert torch.equal(lit, run._relit(crops))
-    assert all(len(set(picture[..., 0].flatten().tolist())) == 1 for picture in lit)
-    assert 100 * 0.8 * 0.95 - 13.75 <= int(lit.min()) < int(lit.max()) <= 100 * 1.2 * 1.05 + 13.75
-    assert distillation(pool, teacher)._relit(crops) is crops
-
-
 def test_a_checkpoint_of_another_run_is_refused(pool, teacher, tmp_path):
     run = distillation(pool, teacher)
     run.run(until=0, checkpoint=tmp_path / "c.safetensors")
@@ -200,7 +191,6 @@ def test_a_file_without_a_card_is_named(tmp_path):
     [
         ({"steps": 0}, "at least 1"),
         ({"side": 100}, "multiple of 16"),
-        ({"relight": 1}, "choose a share"),
         ({"learning_rate": 0}, "between 0 and 1"),
     ],
 )

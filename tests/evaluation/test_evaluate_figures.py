@@ -60,7 +60,11 @@ def evaluated(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("evaluated")
     settings = EvaluationSettings(
-        data=(f"mvtec:{parts}",), detectors=("padim", "mvg"), seeds=2, image_size=(64, 64)
+        data=(f"mvtec:{parts}",),
+        detectors=("padim", "mvg"),
+        backbones=("filters",),
+        seeds=2,
+        image_size=(64, 64),
     )
     evaluate(settings, out)
     return out

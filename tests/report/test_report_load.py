@@ -29,7 +29,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("evaluation")
     write_dataset(home / "data", "flange", **SMALL)
     settings = EvaluationSettings(
-        data=(f"mvtec:{home / 'data'}",), detectors=("padim", "mvg"), seeds=1, image_size=(64, 64)
+        data=(f"mvtec:{home / 'data'}",),
+        detectors=("padim", "mvg"),
+        backbones=("filters",),
+        seeds=1,
+        image_size=(64, 64),
     )
     evaluate(settings, home / "out")
     return home / "out"
