@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.detector import Detector
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
@@ -100,13 +101,13 @@ def read_detector(path: str | Path) -> Detector:
             **about["detector"]["settings"],
         )
         tensors = load_file(path)
-        detector.backbone.load_state_dict(_part(tensors, "backbone."), strict=True)
+        detector.backbone.load_state_dict(tensors_below(tensors, "backbone."), strict=True)
         detector.backbone.weights_sha256 = str(about["backbone"]["weights_sha256"])
-        detector.scorer.load_tensors(_part(tensors, "scorer."))
+        detector.scorer.load_tensors(tensors_below(tensors, "scorer."))
         detector.layer_choice = dict(about.get("layer_choice", {}))
         detector._calibration = Calibration.from_dict(header["calibration"])
         data = about["data"]
-        samples = _part(tensors, "sample.")
+        samples = tensors_below(tensors, "sample.")
         detector._data = FittedData(
             source=str(data["source"]),
             records=tuple(ImageRecord(*record) for record in header["records"]),
@@ -130,11 +131,3 @@ def _gallery(header: dict[str, Any], tensors: dict[str, Tensor]) -> Gallery:
     if _GALLERY not in tensors:
         return Gallery()
     return Gallery.from_parts(header[_GALLERY], tensors[_GALLERY].numpy())
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

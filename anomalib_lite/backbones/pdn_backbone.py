@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, register_backbone
 from anomalib_lite.backbones.features import LayerInfo
 from anomalib_lite.backbones.pdn import EMBEDDING, EdgeNetwork, PatchNetwork
+from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.weights import find_weights, fit_weights, read_weights
 from anomalib_lite.edge.errors import SettingsError, WeightsError
 
@@ -169,9 +169,5 @@ class MediumPatchBackbone(_PublishedPatchBackbone):
 
 def _fresh(size: str) -> nn.Module:
     """A network with weights that depend on nothing but its kind."""
-    generator_state = torch.get_rng_state()
-    torch.manual_seed(0)
-    try:
+    with seeded():
         return EdgeNetwork() if size == "edge" else PatchNetwork(size, EMBEDDING)
-    finally:
-        torch.set_rng_state(generator_state)

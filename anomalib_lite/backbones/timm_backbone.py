@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import LayerInfo
+from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.torchvision_ops import declare_missing_operators
 from anomalib_lite.backbones.weights import (
     WEIGHTS_FOLDER_VARIABLE,
@@ -118,7 +117,7 @@ class TimmBackbone(Backbone):
         """Put back the norm (and CLIP's projection) that feature extraction cuts off."""
         if not self.has_class_token:
             raise SettingsError(f"{self.name} has no class token; leave {CLASS_TOKEN} out")
-        with _seeded():
+        with seeded():
             whole = timm.create_model(self.name, pretrained=False, **extra)
         model: Any = self.net.model
         model.norm, model.fc_norm = whole.norm, whole.fc_norm
@@ -193,24 +192,13 @@ def _pretrained_config(timm: Any, name: str) -> Any:
 
 def _build(timm: Any, name: str, **options: Any) -> nn.Module:
     try:
-        with _seeded():
+        with seeded():
             network: nn.Module = timm.create_model(
                 name, pretrained=False, features_only=True, **options
             )
     except (RuntimeError, AttributeError, TypeError) as error:
         raise SettingsError(f"timm cannot read features from {name} ({error})") from error
     return network
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Random weights are the same every time; the caller's randomness goes on undisturbed."""
-    generator_state = torch.get_rng_state()
-    torch.manual_seed(0)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(generator_state)
 
 
 def _has_class_token(network: nn.Module) -> bool:

@@ -81,6 +81,15 @@ def quick_when_offline() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
+def tensors_below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
 def digest_tensors(tensors: dict[str, Tensor]) -> str:
     """sha256 over names and bytes of tensors, for weights that came without a file."""
     digest = hashlib.sha256()

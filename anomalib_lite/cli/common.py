@@ -8,12 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from anomalib_lite.detector import Detector
     from anomalib_lite.edge.model import EdgeModel
     from anomalib_lite.scorers import Progress
+
+WEIGHTS: Any = typer.Option(
+    help="Weights of the backbone (.safetensors); default: the folder in ANOMALIB_LITE_WEIGHTS, "
+    "then the hub."
+)
 
 
 def console(*, stderr: bool = False) -> Console:

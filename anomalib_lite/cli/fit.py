@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
+from anomalib_lite.cli.common import WEIGHTS, console, parse_settings, parse_size, progress_bar
 from anomalib_lite.cli.products import images_to_fit
 
 if TYPE_CHECKING:
@@ -65,13 +65,7 @@ def fit(
             "by the good images and says why; for networks that nobody has tried yet."
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights of the backbone (.safetensors); default: the folder in "
-            "ANOMALIB_LITE_WEIGHTS, then the hub."
-        ),
-    ] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
     image_size: Annotated[
         str, typer.Option(help="What the network sees, pixels: 256 or HxW.")
     ] = "256",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
+from anomalib_lite.cli.common import WEIGHTS, console, parse_settings, parse_size, progress_bar
 
 if TYPE_CHECKING:
     from anomalib_lite.data.adapters import Dataset
@@ -38,13 +38,7 @@ def score_pool(
     layers: Annotated[
         str | None, typer.Option(help="Backbone layers, comma-separated; default: its own choice.")
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights of the backbone (.safetensors); default: the folder in "
-            "ANOMALIB_LITE_WEIGHTS, then the hub."
-        ),
-    ] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
     image_size: Annotated[
         str, typer.Option(help="What the network sees, pixels: 224 or HxW.")
     ] = "224",

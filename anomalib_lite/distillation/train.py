@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
 from anomalib_lite.backbones.pdn import Size, fold_norms
+from anomalib_lite.backbones.seeding import seeded
+from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.distillation.pictures import PicturePool
 from anomalib_lite.distillation.teacher import Student, Targets, scale_heads
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.scorers.training import seeded, stop_on_interrupt
+from anomalib_lite.scorers.checkpoints import optimiser_tensors, restore_optimiser
+from anomalib_lite.scorers.training import stop_on_interrupt
 
 Report = Callable[[int, float, float | None], None]
 """Called with steps done, the step's error, and the held-out error where it was measured."""
@@ -150,9 +153,7 @@ class Distillation:
         from safetensors.torch import save_file
 
         tensors = {f"student.{k}": v.contiguous() for k, v in self.student.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                tensors[f"optimizer.{index}.{name}"] = value.contiguous()
+        tensors |= optimiser_tensors(self.optimizer)
         for name in self.mean:
             tensors[f"mean.{name}"], tensors[f"std.{name}"] = self.mean[name], self.std[name]
         state = {"step": self.step, "held_out": self.held_out, "run": self._identity()}
@@ -177,14 +178,9 @@ class Distillation:
             raise ModelFileError(
                 f"{path}: is the checkpoint of another run; repeat its options or write elsewhere"
             )
-        self.student.load_state_dict(_part(tensors, "student."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(tensors, "optimizer.").items():
-            index, key = name.split(".", 1)
-            moments.setdefault(int(index), {})[key] = value
-        packed = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({**packed, "state": moments})
-        self.mean, self.std = _part(tensors, "mean."), _part(tensors, "std.")
+        self.student.load_state_dict(tensors_below(tensors, "student."))
+        restore_optimiser(self.optimizer, tensors)
+        self.mean, self.std = tensors_below(tensors, "mean."), tensors_below(tensors, "std.")
         self.step = int(state["step"])
         self.held_out = [(int(step), float(error)) for step, error in state["held_out"]]
 
@@ -286,11 +282,3 @@ class Distillation:
         seed = (settings.seed, purpose, index)
         crops = self.pool.batch(seed, settings.batch_size, settings.side, held_out=held_out)
         return torch.from_numpy(crops)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.edge.errors import FitError
 from anomalib_lite.edge.files import atomic_path
 
 _HEADER = "anomalib_lite_checkpoint"
 _DATA = "images"
+_OPTIMISER = "optimiser."
 
 
 @dataclass
@@ -63,10 +65,7 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         tensors = {f"module.{name}": _plain(item) for name, item in module.state_dict().items()}
-        for index, moments in optimiser.state_dict()["state"].items():
-            for key, value in moments.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimiser.{index}.{key}"] = _plain(value)
+        tensors |= optimiser_tensors(optimiser)
         header = json.dumps({"settings": self.settings, "state": asdict(state)}, sort_keys=True)
         with atomic_path(self.folder / self.name) as temporary:
             try:
@@ -90,13 +89,8 @@ class Checkpoints:
             header, tensors = _load(path)
             state = TrainingState(**header["state"])
             state.curve = [(int(step), float(loss)) for step, loss in state.curve]
-            weights = {
-                name.removeprefix("module."): item
-                for name, item in tensors.items()
-                if name.startswith("module.")
-            }
-            module.load_state_dict(weights, strict=True)
-            _restore(optimiser, tensors)
+            module.load_state_dict(tensors_below(tensors, "module."), strict=True)
+            restore_optimiser(optimiser, tensors)
         except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise FitError(
                 f"{path}: the checkpoint is damaged ({type(error).__name__}); delete it and fit "
@@ -139,13 +133,21 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
-def _restore(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments by name, for a checkpoint; `restore_optimiser` takes them back."""
+    return {
+        f"{_OPTIMISER}{index}.{key}": _plain(value)
+        for index, moments in optimiser.state_dict()["state"].items()
+        for key, value in moments.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Moments into the memory layout of their parameters: fused steps read both side by side."""
     parameters = [item for group in optimiser.param_groups for item in group["params"]]
-    for name, value in tensors.items():
-        if not name.startswith("optimiser."):
-            continue
-        _, index, key = name.split(".", 2)
+    for name, value in tensors_below(tensors, _OPTIMISER).items():
+        index, key = name.split(".", 1)
         parameter = parameters[int(index)]
         if value.shape == parameter.shape and key != "step":
             kept = torch.empty_like(parameter, memory_format=torch.preserve_format)

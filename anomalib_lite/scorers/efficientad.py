@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.backbones.pdn import Size
+from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores, register_scorer
 from anomalib_lite.scorers.efficientad_maps import MapHead
@@ -29,7 +30,7 @@ from anomalib_lite.scorers.efficientad_networks import (
     student_grid,
 )
 from anomalib_lite.scorers.efficientad_training import TEACHER_CACHE_BYTES, Lesson
-from anomalib_lite.scorers.training import Budget, seeded, step_seed, train
+from anomalib_lite.scorers.training import Budget, step_seed, train
 
 EfficientAdSize = Literal["S", "M", "edge"]
 _NETWORKS: dict[str, Size] = {"S": "small", "M": "medium", "edge": "edge"}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from anomalib_lite.backbones import Backbone, create_backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.backbones.pdn import EdgeNetwork, fold_norms
+from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import (
     FeatureBatch,
@@ -28,7 +29,6 @@ from anomalib_lite.scorers.training import (
     Shuffled,
     Training,
     held_back,
-    seeded,
     step_seed,
     train,
     usable_images,

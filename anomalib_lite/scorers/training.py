@@ -227,14 +227,6 @@ class Shuffled:
             position += 1
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Fresh weights from a seed; torch's own random state is the same afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
-
-
 def held_back(indices: Sequence[int], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Divide images into those to train on and a held-out share, at least one of each.
 

@@ -25,15 +25,6 @@ def small(name="padim", **settings):
 
 
 @pytest.fixture(scope="module")
-def mixed():
-    """Twenty-four parts; three of them are bad."""
-    kinds = dict(zip(BAD, ("swarf", "missing_hole", "extra_hole"), strict=True))
-    return [
-        render("flange", seed=3, index=i, size=96, defect=kinds.get(i)).image for i in range(24)
-    ]
-
-
-@pytest.fixture(scope="module")
 def found(mixed):
     return audit(small(), mixed)
 

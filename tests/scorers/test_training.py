@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers import FitContext
 from anomalib_lite.scorers import training as module
@@ -16,7 +17,6 @@ from anomalib_lite.scorers.training import (
     Shuffled,
     Training,
     held_back,
-    seeded,
     step_seed,
     train,
 )
