@@ -22,19 +22,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+from real_sets import SETS, SHARED
 
 from anomalib_lite import Detector
 from anomalib_lite.metrics import auroc
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-SETS = (
-    "mvtec_ad/bottle",
-    "mvtec_ad/screw",
-    "mvtec_loco_flat/juice_bottle",
-    "magnetic_tile",
-    "hazelnut_toy",
-)
 FORMS = (None, 1)
 TIMED = 100
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from real_sets import SETS, SHARED, ground_truth
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,15 +40,6 @@ from anomalib_lite.scorers import FitContext
 from anomalib_lite.scorers.efficientad_training import Lesson
 from anomalib_lite.streams import ImageStream
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-SETS = (
-    "mvtec_ad/bottle",
-    "mvtec_ad/screw",
-    "mvtec_loco_flat/juice_bottle",
-    "magnetic_tile",
-    "hazelnut_toy",
-)
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "efficientad edge": ("efficientad", {"size": "edge"}),
     "efficientad S": ("efficientad", {"size": "S"}),
@@ -134,21 +126,8 @@ def test_figures(detector: Detector, folder: Path) -> str:
     image = auroc(np.concatenate(scores), labels)
     if not detector.localises:
         return f"{image:.4f} | – | –"
-    joined, truth = np.concatenate(maps), np.stack([mask(folder, path) for path in paths])
+    joined, truth = np.concatenate(maps), np.stack([ground_truth(folder, path) for path in paths])
     return f"{image:.4f} | {pixel_metrics(joined, truth).auroc:.4f} | {aupro(joined, truth):.4f}"
-
-
-def mask(folder: Path, path: Path) -> Any:
-    """Ground truth at 256 x 256 (nearest), zeros for a good image."""
-    import cv2
-
-    truth = folder / "ground_truth" / path.parent.name
-    for candidate in (truth / f"{path.stem}.png", truth / f"{path.stem}_mask.png"):
-        if candidate.is_file():
-            large = cv2.imread(str(candidate), cv2.IMREAD_GRAYSCALE)
-            small = cv2.resize(large, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-            return (small > 0).astype(np.uint8)
-    return np.zeros((SIDE, SIDE), np.uint8)
 
 
 def progress(label: str) -> Callable[[str, int, int], None]:

@@ -25,16 +25,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from real_sets import SETS, SHARED
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-SETS = (
-    "mvtec_ad/bottle",
-    "mvtec_ad/screw",
-    "mvtec_loco_flat/juice_bottle",
-    "magnetic_tile",
-    "hazelnut_toy",
-)
 BATCH = 16
 Floats = NDArray[np.float64]
 

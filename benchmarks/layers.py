@@ -16,21 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from real_sets import SETS, SHARED
 
 from anomalib_lite import Detector
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.layer_choice import choose_layers
 from anomalib_lite.metrics import auroc
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-SETS = (
-    "mvtec_ad/bottle",
-    "mvtec_ad/screw",
-    "mvtec_loco_flat/juice_bottle",
-    "magnetic_tile",
-    "hazelnut_toy",
-)
 METHODS: dict[str, dict[str, Any]] = {"mvg": {}, "padim": {}, "patchcore": {"rows": 2000}}
 
 

@@ -24,6 +24,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from anomalib_child import TORCHVISION
+
 OURS = """
 import json, resource, sys, time
 import numpy as np
@@ -55,17 +57,13 @@ print(json.dumps({"value": float(value), "seconds": seconds, "cpu_seconds": cpu,
                   "peak_gib": peak, "own_gib": peak - before}))
 """
 
-ANOMALIB = """
+ANOMALIB = (
+    """
 import json, resource, sys, time
 import numpy as np, torch
-try:
-    import torchvision
-except RuntimeError:
-    for module in [m for m in sys.modules if m.startswith("torchvision")]:
-        del sys.modules[module]
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+    + TORCHVISION
+    + """
 from anomalib.metrics.aupro import _AUPRO
 
 def resident():
@@ -83,6 +81,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 print(json.dumps({"value": value, "seconds": seconds, "cpu_seconds": cpu,
                   "peak_gib": peak, "own_gib": peak - before}))
 """
+)
 
 
 def write_arrays(folder: Path, count: int, side: int) -> None:

@@ -20,16 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from real_sets import SETS, SHARED, ground_truth
 
-ROOT = Path(__file__).resolve().parents[1]
-SHARED = ROOT.parent / "shared"
-SETS = (
-    "mvtec_ad/bottle",
-    "mvtec_ad/screw",
-    "mvtec_loco_flat/juice_bottle",
-    "magnetic_tile",
-    "hazelnut_toy",
-)
 SIDE = 224
 VIT = "vit_tiny_patch16_224"
 BLOCKS = ("blocks.2", "blocks.5", "blocks.8", "blocks.11", "class_token")
@@ -122,7 +114,7 @@ def accuracy(options: argparse.Namespace) -> None:
     for name in options.sets:
         paths, labels = test_images(options.data / name)
         stream = read(paths)
-        masks = np.stack([_mask(options.data / name, path) for path in paths])
+        masks = np.stack([ground_truth(options.data / name, path, SIDE) for path in paths])
         for case, settings in CASES.items():
             found = score(stream, products=options.products, **settings)
             raw = image_auroc(found.parts["raw"], labels)
@@ -135,19 +127,6 @@ def _maps(found: Any, masks: Any) -> str:
 
     maps = np.stack([found.network_map(row) for row in range(len(masks))])
     return f"{pixel_metrics(maps, masks).auroc:.4f} | {aupro(maps, masks):.4f}"
-
-
-def _mask(folder: Path, path: Path) -> Any:
-    """Ground truth at the size of the input (nearest), zeros for a good image."""
-    import cv2
-
-    truth = folder / "ground_truth" / path.parent.name
-    for candidate in (truth / f"{path.stem}.png", truth / f"{path.stem}_mask.png"):
-        if candidate.is_file():
-            mask = cv2.imread(str(candidate), cv2.IMREAD_GRAYSCALE)
-            small = cv2.resize(mask, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
-            return (small > 0).astype(np.uint8)
-    return np.zeros((SIDE, SIDE), np.uint8)
 
 
 def backbones(options: argparse.Namespace) -> None:

@@ -25,16 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from patchcore_children import ANOMALIB, FIT, ROOT, child, show
+from patchcore_children import ANOMALIB, FIT, child, show
+from real_sets import SETS, SHARED, ground_truth
 
-SHARED = ROOT.parent / "shared"
-SETS = (
-    "mvtec_ad/bottle",
-    "mvtec_ad/screw",
-    "mvtec_loco_flat/juice_bottle",
-    "magnetic_tile",
-    "hazelnut_toy",
-)
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "patchcore": ("patchcore", {}),
     "patchcore window=auto": ("patchcore", {"window": "auto"}),
@@ -118,7 +111,7 @@ def accuracy(options: argparse.Namespace) -> None:
                     if scorer.localises:
                         maps[method].append(found.map.numpy())
         labels = np.array([path.parent.name != "good" for path in paths])
-        masks = [_mask(folder, path) for path in paths]
+        masks = [ground_truth(folder, path) for path in paths]
         for method in options.methods:
             figures = _figures(labels, scores[method], maps[method], masks)
             print(
@@ -137,19 +130,6 @@ def _figures(labels: Any, scores: list[Any], maps: list[Any], masks: list[Any]) 
         return f"{image:.4f} | – | –"
     joined, truth = np.concatenate(maps), np.stack(masks)
     return f"{image:.4f} | {pixel_metrics(joined, truth).auroc:.4f} | {aupro(joined, truth):.4f}"
-
-
-def _mask(folder: Path, path: Path) -> Any:
-    """Ground truth at 256 x 256 (nearest), zeros for a good image."""
-    import cv2
-
-    truth = folder / "ground_truth" / path.parent.name
-    for candidate in (truth / f"{path.stem}.png", truth / f"{path.stem}_mask.png"):
-        if candidate.is_file():
-            mask = cv2.imread(str(candidate), cv2.IMREAD_GRAYSCALE)
-            small = cv2.resize(mask, (256, 256), interpolation=cv2.INTER_NEAREST)
-            return (small > 0).astype(np.uint8)
-    return np.zeros((256, 256), np.uint8)
 
 
 def fit(options: argparse.Namespace) -> None:

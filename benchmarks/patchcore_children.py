@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from anomalib_child import TORCHVISION
+
 ROOT = Path(__file__).resolve().parents[1]
 
 FIT = """
@@ -24,18 +26,14 @@ print(json.dumps({"images": len(paths), "fit_s": time.perf_counter() - start,
                   "estimate_mb": detector.memory_bytes() / 1e6}))
 """
 
-ANOMALIB = """
+ANOMALIB = (
+    """
 import json, os, resource, sys, tempfile, time
 from pathlib import Path
 import torch
-try:
-    import torchvision
-except RuntimeError:
-    for module in [m for m in sys.modules if m.startswith("torchvision")]:
-        del sys.modules[module]
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+    + TORCHVISION
+    + """
 import numpy as np, cv2
 from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 torch.set_num_threads(2)
@@ -59,6 +57,7 @@ print(json.dumps({"images": len(paths), "fit_s": time.perf_counter() - start,
                   "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                   "bank_rows": int(model.memory_bank.shape[0])}))
 """
+)
 
 
 def child(python: str, code: str, *arguments: str) -> dict[str, float]:
