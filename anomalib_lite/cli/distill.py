@@ -59,6 +59,12 @@ def distill(
     resume: Annotated[
         bool, typer.Option(help="Go on from the checkpoint beside OUT, bit for bit.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights to begin with: a file of an earlier run, or 'shipped'; default: random."
+        ),
+    ] = None,
     note: Annotated[
         str, typer.Option(help="Text for the model card, e.g. the licence of the pictures.")
     ] = "",
@@ -70,6 +76,7 @@ def distill(
     """
     from anomalib_lite.backbones import create_backbone
     from anomalib_lite.backbones.pdn import Size
+    from anomalib_lite.backbones.pdn_backbone import SHIPPED
     from anomalib_lite.distillation.pictures import PicturePool
     from anomalib_lite.distillation.train import Distillation, DistillSettings
     from anomalib_lite.distillation.weights_file import write_weights
@@ -101,6 +108,8 @@ def distill(
     for name, why in list(pool.skipped.items())[:20]:
         err.print(f"  skipped {name}: {why}")
     run = Distillation(pool, network, settings)
+    if start:
+        run.start_from(SHIPPED / f"pdn_{size}.safetensors" if start == "shipped" else Path(start))
     if resume and checkpoint.exists():
         run.resume(checkpoint)
         err.print(f"going on at step {run.step}")

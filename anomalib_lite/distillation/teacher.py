@@ -121,3 +121,9 @@ def scale_heads(student: Student, mean: dict[str, Tensor], std: dict[str, Tensor
             assert head.bias is not None
             head.weight.mul_(std[name].view(-1, 1, 1, 1))
             head.bias.mul_(std[name]).add_(mean[name])
+
+
+def unscale_heads(student: Student, mean: dict[str, Tensor], std: dict[str, Tensor]) -> None:
+    """The reverse of `scale_heads`: outputs standardised by these means and deviations."""
+    inverse = {name: 1 / value for name, value in std.items()}
+    scale_heads(student, {name: -mean[name] * inverse[name] for name in mean}, inverse)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
-from anomalib_lite.backbones.pdn import Size, fold_norms
+from anomalib_lite.backbones.pdn import Size, fold_norms, unfold_norms
 from anomalib_lite.backbones.seeding import seeded
-from anomalib_lite.backbones.weights import tensors_below
+from anomalib_lite.backbones.weights import fit_weights, read_weights, tensors_below
 from anomalib_lite.distillation.pictures import PicturePool
-from anomalib_lite.distillation.teacher import Student, Targets, scale_heads
+from anomalib_lite.distillation.teacher import Student, Targets, scale_heads, unscale_heads
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.scorers.checkpoints import optimiser_tensors, restore_optimiser
@@ -29,6 +29,7 @@ Report = Callable[[int, float, float | None], None]
 
 _STATISTICS_BATCHES = 40
 _HELD_OUT_BATCHES = 4
+_START_BATCHES = 4
 _WARM_UP = 200
 _CLIP = 1.0
 
@@ -99,6 +100,30 @@ class Distillation:
         self.held_out: list[tuple[int, float]] = []
         self.mean: dict[str, Tensor] = {}
         self.std: dict[str, Tensor] = {}
+        self.started_from = ""
+
+    def start_from(self, weights: Path) -> None:
+        """Begin with weights that an earlier run left instead of random ones.
+
+        Args:
+            weights: what `write_weights` wrote, of the same size and from a teacher with as many
+                channels.
+
+        Raises:
+            WeightsError: damaged, or of another network.
+        """
+        if not self.mean:
+            self._measure_targets()
+        state, self.started_from = read_weights(weights)
+        plain = Student(self.settings.size, self.targets.channels, norm=False)
+        wide = {key: value.float() for key, value in state.items()}
+        fit_weights(plain.net, wide, name=f"pdn_{self.settings.size}", origin=str(weights))
+        unscale_heads(plain, self.mean, self.std)
+        if self.settings.size == "edge":
+            crops = torch.cat([self._drawn(3, index) for index in range(_START_BATCHES)])
+            unfold_norms(plain, self.student, self._pixels(crops))
+        else:
+            self.student.load_state_dict(plain.state_dict())
 
     def run(
         self,
@@ -192,6 +217,7 @@ class Distillation:
             "teacher": self.teacher_name,
             "teacher_sha256": self.teacher_sha256,
             "pictures": sizes,
+            **({"started_from": self.started_from} if self.started_from else {}),
         }
 
     def _crops(self) -> Iterator[Tensor]:

@@ -55,6 +55,7 @@ def model_card(distillation: Distillation, note: str) -> dict[str, Any]:
         "teacher": distillation.teacher_name,
         "teacher_sha256": distillation.teacher_sha256,
         "pictures": [len(group) for group in distillation.pool.groups],
+        "started_from": distillation.started_from or None,
         "procedural_pictures": distillation.pool.procedural,
         "versions": installed_versions(),
         "note": note,

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.distillation.pictures import PicturePool, random_crop
 from anomalib_lite.distillation.teacher import Targets
 from anomalib_lite.distillation.train import Distillation, DistillSettings
-from anomalib_lite.distillation.weights_file import read_card, write_weights
+from anomalib_lite.distillation.weights_file import model_card, read_card, write_weights
 from anomalib_lite.edge.errors import (
     AnomalibLiteError,
     ModelFileError,
@@ -16,6 +17,7 @@ from anomalib_lite.edge.errors import (
     SourceError,
     WeightsError,
 )
+from anomalib_lite.edge.files import sha256_file
 
 SMALL = {"batch_size": 2, "side": 64}
 
@@ -197,3 +199,38 @@ def test_a_file_without_a_card_is_named(tmp_path):
 def test_senseless_settings_are_refused(settings, words):
     with pytest.raises(SettingsError, match=words):
         DistillSettings(**settings)
+
+
+@pytest.mark.parametrize("size", ["edge", "small"])
+def test_a_run_can_start_from_the_weights_of_another(pool, teacher, tmp_path, size):
+    first = distillation(pool, teacher, size=size, steps=12)
+    first.run()
+    path = write_weights(first, tmp_path / "first.safetensors")
+    second = distillation(pool, teacher, size=size, steps=1)
+    second.start_from(path)
+    wanted, given = load_file(path), second.network().state_dict()
+    assert wanted.keys() == given.keys()
+    for name, value in wanted.items():
+        assert torch.allclose(given[name], value.float(), rtol=1e-4, atol=1e-5), name
+    before = second.student.state_dict()
+    assert any(name.endswith("running_mean") for name in before) == (size == "edge")
+    assert model_card(second, "")["started_from"] == sha256_file(path)
+    with pytest.raises(WeightsError, match="first"):
+        distillation(pool, teacher, size="medium").start_from(path)
+
+
+def test_weights_to_start_from_are_part_of_the_checkpoint(pool, teacher, tmp_path):
+    first = distillation(pool, teacher, steps=1)
+    first.run()
+    path = write_weights(first, tmp_path / "first.safetensors")
+    whole, part, again = (distillation(pool, teacher, steps=3) for _ in range(3))
+    for run in (whole, part, again):
+        run.start_from(path)
+    whole.run()
+    part.run(until=0, checkpoint=tmp_path / "c.safetensors")
+    again.resume(tmp_path / "c.safetensors")
+    again.run()
+    for name, value in whole.student.state_dict().items():
+        assert torch.equal(again.student.state_dict()[name], value)
+    with pytest.raises(ModelFileError, match="another run"):
+        distillation(pool, teacher, steps=3).resume(tmp_path / "c.safetensors")
