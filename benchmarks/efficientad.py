@@ -88,13 +88,15 @@ def measure(
         settings["steps"] = options.steps
     if kind == "efficientad":
         settings["device"] = options.device
+        settings["bf16"] = options.bf16
         if options.penalty_pictures:
             settings["penalty_pictures"] = str(options.penalty_pictures)
     detector = Detector(kind, image_size=SIDE, seed=options.seed, **settings)
     folder = options.data / name
     paths = sorted(path for path in (folder / "train/good").iterdir() if path.is_file())
     # A folder per variant: a checkpoint of another fit beside it would be refused.
-    checkpoint = options.work / Path(name).name / label.replace(" ", "-").replace(":", "")
+    variant = label.replace(" ", "-").replace(":", "") + ("-bf16" if options.bf16 else "")
+    checkpoint = options.work / Path(name).name / variant
     tell = progress(f"{Path(name).name} {label}")
     context = FitContext(options.seed, tell, checkpoint, resume=checkpoint.is_dir())
     stream = ImageStream(open_source(paths), detector.backbone, detector.spec)
@@ -236,20 +238,25 @@ def training(options: argparse.Namespace) -> None:
             "efficientad", size=size, weights=options.latency_weights, image_size=SIDE
         )
         stream = ImageStream(open_source(frames), detector.backbone, detector.spec)
-        task = Lesson(detector.scorer, stream, FitContext()).training()  # type: ignore[arg-type]
-        took, cpu = [], []
+        lesson = Lesson(detector.scorer, stream, FitContext())  # type: ignore[arg-type]
+        task = lesson.training()
+        took: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
         for turn in range(turns):
-            start, busy = time.perf_counter(), time.process_time()
-            task.step(turn)
-            took.append(time.perf_counter() - start)
-            cpu.append(time.process_time() - busy)
+            for bf16, pairs in took.items():
+                lesson.scorer.bf16 = bf16
+                start, busy = time.perf_counter(), time.process_time()
+                task.step(turn)
+                pairs.append((time.perf_counter() - start, time.process_time() - busy))
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        wall, busy = 1e3 * np.median(took[3:]), 1e3 * np.median(cpu[3:])
-        print(
-            f"{size}: {wall:.0f} ms per step, CPU {busy:.0f} ms; process so far {used:.0f} MB, "
-            f"estimate for the fit {detector.memory_bytes() / 1e6:.0f} MB",
-            flush=True,
-        )
+        for bf16, pairs in took.items():
+            wall, busy = 1e3 * np.median(pairs[3:], axis=0)
+            print(
+                f"{size} {'bfloat16' if bf16 else 'float32'}: {wall:.0f} ms per step, "
+                f"CPU {busy:.0f} ms",
+                flush=True,
+            )
+        estimate = detector.memory_bytes() / 1e6
+        print(f"process so far {used:.0f} MB, estimate for the fit {estimate:.0f} MB", flush=True)
 
 
 def gpu(options: argparse.Namespace) -> None:
@@ -331,6 +338,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="budget; default: that of the method")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16")
     parser.add_argument("--penalty-pictures", type=Path, help="folder; default: procedural")
     parser.add_argument("--turns", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)

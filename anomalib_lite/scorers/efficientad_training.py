@@ -102,7 +102,9 @@ class Lesson:
         if self.pictures is not None:
             picture = torch.from_numpy(self.pictures[step])[None].to(self.device)
             clean.append(self.backbone.normalise(picture))
-        first = self.scorer.student.one_half(_channels_last(torch.cat(clean)), second=False)
+        with self._precision():
+            first = self.scorer.student.one_half(_channels_last(torch.cat(clean)), second=False)
+        first = first.float()
         loss = self._hard(self._teacher(index, pixels), first[:1])
         if self.pictures is not None:
             loss = loss + first[1:].square().mean()
@@ -115,13 +117,18 @@ class Lesson:
         assert self.scorer.autoencoder_net is not None
         rng = torch.Generator(self.device).manual_seed(step_seed(self.context.seed, step, "drop"))
         changed = self._augment(step, pixels)
-        predicted = self.scorer.autoencoder_net(changed, rng)
-        second = self.scorer.student.one_half(changed, second=True)
+        with self._precision():
+            predicted = self.scorer.autoencoder_net(changed, rng).float()
+            second = self.scorer.student.one_half(changed, second=True).float()
         with torch.no_grad():
             target = self._normalised(self._through_teacher(changed))
         toward_teacher = self._seen((target - predicted).square()).mean()
         toward_student = self._seen((predicted - second).square()).mean()
         return toward_teacher + toward_student
+
+    def _precision(self) -> torch.autocast:
+        """For what is learnt; the teacher is always computed in float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.scorer.bf16)
 
     def held_out_loss(self) -> float:
         """The loss on held-out good images as they are: no augmentation, dropout or penalty."""

@@ -112,6 +112,22 @@ def test_training_lowers_the_held_out_loss(good_frames):
     assert int(curve[-1, 0]) == 20
 
 
+def test_training_in_bfloat16_learns_the_same_to_its_precision(fitted, good_frames, tmp_path):
+    made = detector(bf16=True).fit(good_frames)
+    assert all(
+        item.dtype == torch.float32
+        for item in made.scorer.state_dict().values()
+        if item.is_floating_point() and item.numel() and item.dtype != torch.float64
+    )
+    rough, exact = made.scorer.held_out_loss_[:, 1], fitted.scorer.held_out_loss_[:, 1]
+    assert not torch.equal(rough, exact)
+    assert torch.allclose(rough, exact, rtol=0.02)
+    assert torch.equal(made.scorer.teacher_mean_, fitted.scorer.teacher_mean_)
+    again = detector(bf16=True).fit(good_frames)
+    first, second = made.save(tmp_path / "a.safetensors"), again.save(tmp_path / "b.safetensors")
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_a_fitted_detector_survives_its_file_and_the_export(fitted, good_frames, tmp_path):
     saved = fitted.save(tmp_path / "part.safetensors")
     again = Detector.load(saved)
