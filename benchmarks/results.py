@@ -4,9 +4,9 @@
     python benchmarks/results.py --resume
 
 Runs `anomalib-lite evaluate` from the repository root on every set that is there, with `mvg` and
-`padim` on `resnet18` (where its weights are) and on `filters`, and replaces what lies between the
-markers in docs/results.md. Sets that are not there are named with the reason. Nothing is tuned on
-these test images.
+`padim` on `resnet18` (where its weights are), `pdn_edge` and `filters`, and replaces what lies
+between the markers in docs/results.md. Sets that are not there are named with the reason. Nothing
+is tuned on these test images.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def find_sets(data: str) -> tuple[list[str], list[str]]:
 def find_backbones(weights: str) -> tuple[list[str], list[str]]:
     """Backbones that can be had, and why another is left out."""
     if (ROOT / weights / "resnet18.safetensors").is_file():
-        return ["resnet18", "filters"], []
-    return ["filters"], [f"resnet18: no {weights}/resnet18.safetensors"]
+        return ["resnet18", "pdn_edge", "filters"], []
+    return ["pdn_edge", "filters"], [f"resnet18: no {weights}/resnet18.safetensors"]
 
 
 def run_evaluation(options: argparse.Namespace, sets: list[str], backbones: list[str]) -> str:
