@@ -161,6 +161,11 @@ class Detector:
         """Whether the map says where."""
         return self.scorer.localises
 
+    @property
+    def protocol(self) -> str:
+        """How it judges, in words, where that is not the published method; else empty."""
+        return self.scorer.protocol
+
     def memory_bytes(self) -> int:
         """Estimated memory of a fit beyond the backbone's own work, bytes."""
         return self.scorer.memory_bytes()

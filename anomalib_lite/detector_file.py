@@ -62,7 +62,11 @@ def detector_header(detector: Detector) -> dict[str, Any]:
         "localises": detector.localises,
         "records": [list(record) for record in data.records],
         "about": {
-            "detector": {"name": detector.scorer.name, "settings": detector.scorer.settings()},
+            "detector": {
+                "name": detector.scorer.name,
+                "settings": detector.scorer.settings(),
+                **({"protocol": detector.protocol} if detector.protocol else {}),
+            },
             "backbone": {
                 **detector.backbone.settings(),
                 "weights_sha256": detector.backbone.weights_sha256,

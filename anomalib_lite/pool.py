@@ -9,17 +9,15 @@ out.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
-from anomalib_lite.audit import Oddness, judge
 from anomalib_lite.backbones import Backbone, create_backbone
-from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.prediction import make_prediction
@@ -27,11 +25,12 @@ from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source, SourceLike, open_source, read_ahead
 from anomalib_lite.memory import available_bytes
+from anomalib_lite.oddness import judge
+from anomalib_lite.pool_report import PoolReport, own_calibration
 from anomalib_lite.scorers import FitContext, Progress, ScorePool, create_scorer
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.scorers.mutual_pool import PROTOCOL, PoolScores
-from anomalib_lite.scorers.mutual_rscin import most_similar
-from anomalib_lite.streams import ImageStream
+from anomalib_lite.streams import ChosenFrames, ImageStream
 from anomalib_lite.versions import installed_versions
 
 __all__ = ["PROTOCOL", "Pool", "PoolReport"]
@@ -39,71 +38,7 @@ __all__ = ["PROTOCOL", "Pool", "PoolReport"]
 CLASS_TOKEN = "class_token"
 _AHEAD = 8
 _SOURCE = "source.json"
-
-
-@dataclass(frozen=True, eq=False)
-class PoolReport:
-    """What a pool says about its images.
-
-    Attributes:
-        source: what was judged.
-        names: usable images, in reading order.
-        scores: their scores; rows are in the order of `names`.
-        oddness: how far each stands out of the pool.
-        calibration: the pool's own scores with the cut of `oddness`: a p-value is the share of the
-            pool that scores at least as high, the threshold the largest score that does not stand
-            out. It promises nothing about good frames.
-        skipped: image name -> why it could not be used.
-        facts: protocol, detector, backbone, settings and versions, plain JSON types.
-    """
-
-    source: str
-    names: tuple[str, ...]
-    scores: PoolScores = field(repr=False)
-    oddness: Oddness = field(repr=False)
-    calibration: Calibration = field(repr=False)
-    skipped: dict[str, str]
-    facts: dict[str, Any]
-
-    @property
-    def ranking(self) -> list[int]:
-        """Rows, most anomalous first."""
-        order = np.argsort(-self.scores.image, kind="stable")
-        return [int(row) for row in order]
-
-    @property
-    def suspects(self) -> list[int]:
-        """Rows that stand out of the pool, most anomalous first."""
-        return [row for row in self.ranking if self.oddness.weight[row] == 0]
-
-    def neighbours(self, row: int, count: int) -> list[int]:
-        """Rows of the images most similar to one as a whole, most similar first."""
-        return most_similar(self.scores.embeddings, row, count)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            **self.facts,
-            "source": self.source,
-            "images": len(self.names),
-            "suspects": len(self.suspects),
-            "threshold": self.calibration.threshold,
-            "judges_per_image": self.scores.judges,
-            "pairs_multiplied": self.scores.products,
-            "skipped": self.skipped,
-            "entries": [
-                {
-                    "name": self.names[row],
-                    "score": float(self.scores.image[row]),
-                    "largest_of_map": float(self.scores.map_peak[row]),
-                    "robust_z": float(self.oddness.robust_z[row]),
-                    "p_value": float(self.oddness.p_value[row]),
-                    "weight": float(self.oddness.weight[row]),
-                    "most_similar": [self.names[other] for other in self.neighbours(row, 2)],
-                }
-                for row in self.ranking
-            ],
-        }
+_MINUTES_FROM_S = 120
 
 
 class Pool:
@@ -112,7 +47,7 @@ class Pool:
     Args:
         detector: a scorer that can (`musc`).
         backbone: `filters`, or any timm network; a vision transformer is best. None takes the
-            scorer's default.
+            scorer's default. One that is built already is taken as it is.
         layers: backbone layers; None takes its default and, of a transformer, the class token.
         weights: as for `Detector`.
         image_size: side or `(height, width)` of the network's input, pixels; or an `InputSpec`.
@@ -127,7 +62,7 @@ class Pool:
         self,
         detector: str = "musc",
         *,
-        backbone: str | None = None,
+        backbone: str | Backbone | None = None,
         layers: Sequence[str] | None = None,
         weights: str | Path | None = None,
         image_size: int | tuple[int, int] | InputSpec = 224,
@@ -141,7 +76,9 @@ class Pool:
         name, own_layers = self.scorer.default_backbone()
         if backbone is None:
             backbone, layers = name, layers or own_layers
-        self.backbone = _with_class_token(backbone, layers, weights, self.spec.size_hw)
+        if isinstance(backbone, str):
+            backbone = _with_class_token(backbone, layers, weights, self.spec.size_hw)
+        self.backbone = backbone
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
         self.seed = seed
 
@@ -149,12 +86,24 @@ class Pool:
         """Estimated peak memory beside the network's own, and disk space, bytes."""
         return cast(ScorePool, self.scorer).pool_bytes(images)
 
+    def cost(self, images: int) -> str:
+        """What judging so many images takes, in words; times a few products on this machine."""
+        memory, disk = self.needs(images)
+        seconds = cast(ScorePool, self.scorer).pool_seconds(images)
+        duration = f"{seconds:.0f} s" if seconds < _MINUTES_FROM_S else f"{seconds / 60:.0f} min"
+        return (
+            f"a pool of {images} images, each judged by the others: about {duration} of comparing "
+            f"after the network, {memory / 1e6:.0f} MB of memory beside it, {disk / 1e6:.0f} MB of "
+            "disk meanwhile"
+        )
+
     def score(
         self,
         source: SourceLike,
         *,
         folder: Path | None = None,
         resume: bool = False,
+        keep: bool = False,
         progress: Progress = no_progress,
     ) -> PoolReport:
         """Score every image by the others.
@@ -164,6 +113,8 @@ class Pool:
             folder: for what is kept on disk meanwhile; removed at the end. An interrupted run
                 leaves it, and `resume` continues there. None takes a temporary folder.
             resume: continue an interrupted run.
+            keep: leave the folder, small by then, until what is made of the report is safe: with
+                `resume` nothing is computed again.
             progress: called with stage, items done, items in total.
 
         Raises:
@@ -185,18 +136,25 @@ class Pool:
         context = FitContext(seed=self.seed, progress=progress, checkpoint=folder, resume=resume)
         with torch.no_grad():
             scores = cast(ScorePool, self.scorer).score_pool(stream, context)
-        return self._report(opened, stream, cast(PoolScores, scores))
+        report = self._report(opened, stream, cast(PoolScores, scores))
+        if folder is not None and not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+        return report
 
-    def results(self, report: PoolReport, source: SourceLike) -> Iterator[ScoredFrame]:
-        """The frames of a judged source with their results, in order, decoded ahead."""
+    def results(
+        self, report: PoolReport, source: SourceLike, only: Sequence[int] | None = None
+    ) -> Iterator[ScoredFrame]:
+        """The frames of a judged source, or those at some places, with their results, in order."""
         opened = open_source(source, exif=self.spec.exif)
         row_of = {int(index): row for row, index in enumerate(report.scores.indices)}
-        frames = read_ahead(opened.jobs(), lambda frame: frame, ahead=_AHEAD)
-        for position, (name, frame) in enumerate(frames):
+        chosen = opened if only is None else ChosenFrames(opened, only)
+        frames = read_ahead(chosen.jobs(), lambda frame: frame, ahead=_AHEAD)
+        places = count() if only is None else iter(sorted(only))
+        for position, (name, frame) in zip(places, frames, strict=False):
             row = row_of.get(position)
             if row is None or isinstance(frame, FrameError):
                 reason = report.skipped.get(name, str(frame) if row is not None else "not judged")
-                yield ScoredFrame(name, None, None, reason)
+                yield ScoredFrame(name, None, None, reason, PROTOCOL)
                 continue
             prediction = make_prediction(
                 float(report.scores.image[row]),
@@ -205,7 +163,7 @@ class Pool:
                 calibration=report.calibration,
                 spec=self.spec,
             )
-            yield ScoredFrame(name, frame, prediction)
+            yield ScoredFrame(name, frame, prediction, "", PROTOCOL)
 
     def _report(self, source: Source, stream: ImageStream, scores: PoolScores) -> PoolReport:
         names = [job.name for job in source.jobs()]
@@ -221,7 +179,7 @@ class Pool:
             tuple(names[index] for index in scores.indices),
             scores,
             oddness,
-            _own_calibration(scores, oddness),
+            own_calibration(scores, oddness),
             dict(stream.skipped),
             self._facts(),
         )
@@ -238,17 +196,6 @@ class Pool:
             "seed": self.seed,
             "versions": installed_versions(),
         }
-
-
-def _own_calibration(scores: PoolScores, oddness: Oddness) -> Calibration:
-    """The pool's scores, cut where `oddness` cuts: the largest score that does not stand out."""
-    count, suspects = len(scores.image), int((oddness.weight == 0).sum())
-    return Calibration.from_scores(
-        scores.image,
-        scores.map_peak,
-        max_false_reject=(suspects + 1) / (count + 1),
-        method=f"{PROTOCOL}: ranks within this pool; nothing is known to be good",
-    )
 
 
 def _with_class_token(

@@ -2,6 +2,8 @@
 
     python benchmarks/musc.py
     python benchmarks/musc.py --only accuracy --sets hazelnut_toy
+    python benchmarks/musc.py --only cost --plot docs/methods/musc_cost.svg
+    python benchmarks/musc.py --only large --images 2000 --work /tmp/musc-large
 
 Pools are test folders, as in the paper; labels only measure. vit_tiny_patch16_224 at 224 x 224,
 blocks 3, 6, 9, 12, maps and masks at 224 x 224. Seconds are seconds of the processor on one thread,
@@ -14,12 +16,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from musc_large import measure_large
+from musc_plot import write_plot
 from real_sets import SETS, SHARED, ground_truth
 
 SIDE = 224
@@ -43,11 +48,19 @@ DRAWS = 3
 
 
 class Held:
-    """A stream read once and held in memory; `take` narrows it and numbers its images anew."""
+    """A stream read once and held in memory without its pixels.
+
+    `take` narrows it and numbers its images anew.
+    """
 
     def __init__(self, stream: Any) -> None:
+        from anomalib_lite.backbones import Features
+
         self.layout, self.backbone = stream.layout, stream.backbone
-        self.batches = list(stream)
+        self.batches = []
+        for batch in stream:
+            corner = batch.features.pixels[:, :, :1, :1].clone()
+            self.batches.append(batch._replace(features=Features(corner, batch.features.maps)))
 
     def __len__(self) -> int:
         return sum(len(batch.indices) for batch in self.batches)
@@ -268,13 +281,14 @@ def _tile_pool(options: argparse.Namespace, images: int) -> tuple[list[Path], An
 
 
 def cost(options: argparse.Namespace) -> None:
-    """Seconds, products and memory against the number of images, one layer and degree."""
+    """Seconds, products and memory against the number of images, one layer and degree; a plot."""
     from anomalib_lite.scorers import create_scorer
 
     paths, _ = _tile_pool(options, 800)
     stream = read(paths, layers=("blocks.8",))
     print("| images | judges | products | CPU seconds a pass | memory, MB | disk, MB |")
     print("|---|---|---|---|---|---|")
+    lines: dict[str, list[tuple[int, float]]] = {}
     for judges in (None, 100):
         for images in (25, 50, 100, 200, 400, 800):
             part = stream.take(range(images))
@@ -287,6 +301,11 @@ def cost(options: argparse.Namespace) -> None:
             sizes = f"{memory / 1e6:.0f} | {disk / 1e6:.0f}"
             shown = f"{found.judges} | {found.products} | {took:.1f} | {sizes}"
             print(f"| {images} | {shown} |", flush=True)
+            case = "all judge" if judges is None else f"judges={judges}"
+            lines.setdefault(case, []).append((images, took))
+    if options.plot is not None:
+        write_plot(options.plot, lines)
+        print(f"{options.plot} drawn", flush=True)
 
 
 def judges(options: argparse.Namespace) -> None:
@@ -334,13 +353,19 @@ def frozen(options: argparse.Namespace) -> None:
 
     from anomalib_lite.scorers import FitContext, create_scorer
 
-    print("| set | kept | unlabelled pool, out of fold | good images | pool itself, raw |")
-    print("|---|---|---|---|---|")
+    print("| set | test images | kept | unlabelled pool, out of fold | good | pool itself, raw |")
+    print("|---|---|---|---|---|---|")
     for name in options.sets:
+        start = time.process_time()
         paths, labels = test_images(options.data / name)
+        shown = f"{len(paths)}"
+        if options.most is not None and len(paths) > options.most:
+            shown = f"{options.most} of {len(paths)}, drawn by seed 0"
+            chosen = np.sort(np.random.default_rng(0).permutation(len(paths))[: options.most])
+            paths, labels = [paths[place] for place in chosen], labels[chosen]
         pool = read(paths)
         good = read(sorted((options.data / name / "train/good").iterdir()))
-        whole = image_auroc(score(pool).parts["raw"], labels)
+        whole = image_auroc(score(pool, products=options.products).parts["raw"], labels)
         for kept in (8, 24):
             scorer: Any = create_scorer("musc", references=kept)
             scorer.build(pool.layout)
@@ -352,7 +377,9 @@ def frozen(options: argparse.Namespace) -> None:
             order = np.argsort(out_of_fold.indices)
             figures = f"{image_auroc(out_of_fold.image[order], labels):.4f} | "
             figures += f"{image_auroc(by_good, labels):.4f} | {whole:.4f}"
-            print(f"| {Path(name).name} | {kept} | {figures} |", flush=True)
+            print(f"| {Path(name).name} | {shown} | {kept} | {figures} |", flush=True)
+        took, products = time.process_time() - start, options.products
+        print(f"{Path(name).name}: {took:.0f} CPU s, pool itself with {products}", flush=True)
 
 
 class _Subsets(Held):
@@ -403,6 +430,11 @@ def limits(options: argparse.Namespace) -> None:
         measure("a fifth defective", count, count // 5)
 
 
+def large(options: argparse.Namespace) -> None:
+    """Thousands of images through `Pool` to the end; only when it is named."""
+    measure_large(options, VIT, BLOCKS)
+
+
 PARTS = {
     "speed": speed,
     "accuracy": accuracy,
@@ -413,6 +445,7 @@ PARTS = {
     "limits": limits,
     "cost": cost,
     "judges": judges,
+    "large": large,
 }
 
 
@@ -425,7 +458,16 @@ def main() -> None:
     parser.add_argument("--only", choices=list(PARTS), help="one part")
     parser.add_argument("--layers", nargs="+", choices=list(BACKBONES), default=list(BACKBONES))
     parser.add_argument(
-        "--products", default="float32", help="of accuracy, backbones: float32 or int8"
+        "--products", default="float32", help="of accuracy, backbones, frozen, large"
+    )
+    parser.add_argument("--plot", type=Path, help="of cost: SVG file to draw")
+    parser.add_argument("--most", type=int, help="of frozen: at most so many test images of a set")
+    parser.add_argument("--images", type=int, default=2000, help="of large")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "musc-large",
+        help="of large: folder that keeps what is done; run again to go on",
     )
     parser.add_argument("--repeats", type=int, default=5, help="of the speed comparison")
     options = parser.parse_args()
@@ -433,7 +475,7 @@ def main() -> None:
         sys.exit(f"needs {options.data} and {options.weights}; name others with --data, --weights")
     os.environ["ANOMALIB_LITE_WEIGHTS"] = str(options.weights)
     for name, part in PARTS.items():
-        if options.only in (None, name):
+        if options.only == name or (options.only is None and name != "large"):
             print(f"== {name}", flush=True)
             part(options)
 

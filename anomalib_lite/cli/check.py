@@ -37,6 +37,8 @@ def check(
         )
     screen = console()
     screen.print(table)
+    if edge.protocol:
+        screen.print(f"protocol: {edge.protocol}", markup=False)
     passed = all(result.passed for result in results)
     screen.print(
         f"{edge.engine}, {edge.threads} threads: "

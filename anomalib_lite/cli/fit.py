@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anomalib_lite.cli.common import WEIGHTS, console, parse_settings, parse_size, progress_bar
+from anomalib_lite.cli.contamination import check_contamination, fit_audited
 from anomalib_lite.cli.products import images_to_fit
 
 if TYPE_CHECKING:
-    from anomalib_lite.audit import AuditReport
-    from anomalib_lite.contamination import DownWeighting
     from anomalib_lite.detector import Detector
     from anomalib_lite.edge.prepare import InputSpec
-    from anomalib_lite.edge.sources import SourceLike
     from anomalib_lite.layer_choice import LayerChoice
 
 SKIPPED = 3
 INTERRUPTED = 130
-CONTAMINATION = ("trust", "audit", "exclude", "downweight")
-_TOP_SHOWN = 10
 
 
 def fit(
@@ -103,6 +99,14 @@ def fit(
             "folders that nobody has looked through."
         ),
     ] = "trust",
+    audit_by: Annotated[
+        str,
+        typer.Option(
+            help="Who ranks for --contamination: detector, models of its own kind fitted on the "
+            "others; musc, the images by each other, on the detector's backbone: for small defects "
+            "where the detector judges the part as a whole. Its cost grows with their square."
+        ),
+    ] = "detector",
     size: Annotated[
         str | None,
         typer.Option(help="efficientad: edge (default, for two CPU cores), or the paper's S or M."),
@@ -140,10 +144,7 @@ def fit(
     if out.suffix != ".safetensors":
         raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
     ensure_writable(out)
-    if contamination not in CONTAMINATION:
-        raise SettingsError(
-            f"--contamination {contamination}: choose one of {', '.join(CONTAMINATION)}"
-        )
+    check_contamination(contamination, audit_by)
     if resume and contamination != "trust":
         raise SettingsError("--resume continues one training; leave --contamination out")
     spec = _spec(image_size, colour, bit_depth, alpha, exif, roi)
@@ -175,7 +176,7 @@ def fit(
         with progress_bar() as progress:
             fitted.fit(images, progress=progress, checkpoint=checkpoint, resume=resume)
     else:
-        _fit_audited(fitted, images, out, contamination)
+        fit_audited(fitted, images, out, contamination, audit_by)
     fitted.save(out)
     report_fit(fitted, out)
     if fitted.scorer.stopped_early:
@@ -208,6 +209,8 @@ def report_fit(fitted: Detector, out: Path) -> None:
         f"[bold]{out}[/bold]: {fitted.scorer.name} on {fitted.backbone.name}, "
         f"{data.images} good images"
     )
+    if fitted.protocol:
+        screen.print(f"protocol: {fitted.protocol}", markup=False)
     screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
     style = "green" if operating.honoured else "yellow"
     screen.print(f"[{style}]{operating.explain()}[/{style}]")
@@ -225,69 +228,6 @@ def report_fit(fitted: Detector, out: Path) -> None:
         screen.print(f"[red]{len(data.skipped)} image(s) could not be used:[/red]")
         for name, why in list(data.skipped.items())[:20]:
             screen.print(f"  {name}: {why}")
-
-
-def _fit_audited(fitted: Detector, source: SourceLike, out: Path, contamination: str) -> None:
-    """Audit the images, write what was found beside `out`, then fit as `--contamination` says."""
-    import json
-
-    from anomalib_lite.audit import audit, fit_without_suspects
-    from anomalib_lite.calibrate import require_weighs
-    from anomalib_lite.contamination import fit_down_weighted
-    from anomalib_lite.edge.files import write_bytes_atomic
-    from anomalib_lite.edge.sources import open_source
-    from anomalib_lite.report.audit import write_audit
-
-    if contamination == "downweight":
-        require_weighs(fitted.scorer)
-    frames = open_source(source, exif=fitted.spec.exif)
-    with progress_bar() as progress:
-        report = audit(fitted, frames, progress=progress)
-    listing = json.dumps(report.to_dict(), indent=1) + "\n"
-    write_bytes_atomic(out.with_suffix(".audit.json"), listing.encode())
-    page = write_audit(report, frames, out.with_suffix(".audit.html"))
-    _report_audit(report, page)
-    with progress_bar() as progress:
-        if contamination == "exclude":
-            fit_without_suspects(fitted, frames, report, progress=progress)
-        elif contamination == "downweight":
-            outcome = fit_down_weighted(fitted, frames, report, progress=progress)[1]
-        else:
-            fitted.fit(frames, progress=progress)
-    if contamination == "downweight":
-        _report_weights(outcome)
-
-
-def _report_weights(outcome: DownWeighting) -> None:
-    """Print how far the images were counted, and what that does to the promise."""
-    console().print(
-        f"{outcome.left_out} image(s) left out, {outcome.reduced} counted in part: "
-        f"the fit is worth {outcome.effective:.1f} images"
-    )
-    if outcome.doubtful:
-        console().print(
-            f"{outcome.doubtful} doubtful image(s) have no part in the threshold; "
-            "the promise below counts them as good ones that are rejected"
-        )
-
-
-def _report_audit(report: AuditReport, page: Path) -> None:
-    """Print the images that stand out most."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    screen = console()
-    screen.print(
-        f"audit: {len(report.suspects)} of {len(report.entries)} images are suspects, see {page}",
-        markup=False,
-    )
-    table = Table("image", "score", "robust z", "adjusted p", "weight")
-    shown = [entry for entry in report.entries if entry.weight < 1][:_TOP_SHOWN]
-    for entry in shown:
-        figures = (f"{entry.score:.4g}", f"{entry.robust_z:z.1f}", f"{entry.p_value:.2g}")
-        table.add_row(escape(entry.name), *figures, f"{entry.weight:.2f}")
-    if shown:
-        screen.print(table)
 
 
 def _remove_checkpoint(folder: Path) -> None:

@@ -25,6 +25,7 @@ def info(
     lines = {
         "file": f"{file} ({document['kind']}, {document['size_bytes'] / 1e6:.1f} MB)",
         "detector": f"{about['detector']['name']} {_settings(about['detector']['settings'])}",
+        **({"protocol": told} if (told := about["detector"].get("protocol")) else {}),
         "backbone": f"{about['backbone']['name']} ({', '.join(about['backbone']['layers'])})",
         "weights sha256": about["backbone"]["weights_sha256"],
         "input": _input(spec),

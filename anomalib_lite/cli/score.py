@@ -187,7 +187,8 @@ def production_report(file: Path, model: Model, source: str) -> ProductionReport
         calibration,
         model.spec,
         source=source,
-        model=f"{about['detector']['name']} on {about['backbone']['name']}",
+        model=f"{about['detector']['name']} on {about['backbone']['name']}"
+        + (f" ({model.protocol})" if model.protocol else ""),
         provenance={
             "file": str(file),
             "file sha256": sha256_file(file),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 UNREADABLE = 3
 WORK = "pool-work"
+_MAY_INTERRUPT = "Ctrl-C may interrupt it, --resume continues"
 
 
 def score_pool(
@@ -94,6 +96,8 @@ def judge_to_folder(
 ) -> tuple[PoolReport, dict[str, Any] | None]:
     """Judge a source and write its files; returns the report, and figures where labels are known.
 
+    What was computed stays in `pool-work` until all files are written.
+
     Args:
         pool: judges.
         source: as on the command line.
@@ -103,23 +107,24 @@ def judge_to_folder(
         title: heading of the page.
         stem: name of the page.
     """
-    from anomalib_lite.edge.files import ensure_writable, write_bytes_atomic
+    from anomalib_lite.edge.errors import AnomalibLiteError
+    from anomalib_lite.edge.files import ensure_writable
 
     labelled = _labelled(source)
     frames = _frames(source, labelled, pool)
     ensure_writable(out / "results.jsonl")
-    _state_cost(pool, len(frames))
+    cost = pool.cost(max(2, len(frames)))
+    console(stderr=True).print(f"{cost}; {_MAY_INTERRUPT}", markup=False)
+    work = out / WORK
     with progress_bar() as progress:
-        report = pool.score(frames, folder=out / WORK, resume=resume, progress=progress)
-    if labelled is None:
-        figures = _write(pool, report, frames, out, None, heatmaps, (stem, title))
-    else:
-        from anomalib_lite.evaluation.pool import PoolMeasure
-
-        with PoolMeasure(labelled[0], labelled[1], pool.spec, out) as measure:
-            figures = _write(pool, report, frames, out, measure, heatmaps, (stem, title))
-    listing = report.to_dict() if figures is None else {**report.to_dict(), **figures}
-    write_bytes_atomic(out / "pool.json", (json.dumps(listing, indent=1) + "\n").encode())
+        report = pool.score(frames, folder=work, resume=resume, keep=True, progress=progress)
+    try:
+        figures = _write_all(pool, report, frames, out, labelled, heatmaps, (stem, title))
+    except AnomalibLiteError as error:
+        raise type(error)(
+            f"{error}; the scores are kept in {work}, --resume writes them"
+        ) from error
+    shutil.rmtree(work, ignore_errors=True)
     return report, figures
 
 
@@ -156,14 +161,28 @@ def _frames(source: str, labelled: tuple[Dataset, list[Sample]] | None, pool: Po
     return FileSource([sample.path for sample in samples], name=home, exif=pool.spec.exif)
 
 
-def _state_cost(pool: Pool, images: int) -> None:
-    memory, disk = pool.needs(max(2, images))
-    console(stderr=True).print(
-        f"a pool of {images} images, each judged by the others: about {memory / 1e6:.0f} MB of "
-        f"memory beside the network, {disk / 1e6:.0f} MB of disk meanwhile; Ctrl-C may interrupt "
-        "it, --resume continues",
-        markup=False,
-    )
+def _write_all(
+    pool: Pool,
+    report: PoolReport,
+    frames: Source,
+    out: Path,
+    labelled: tuple[Dataset, list[Sample]] | None,
+    heatmaps: bool,
+    page: tuple[str, str],
+) -> dict[str, Any] | None:
+    """Everything that is made of the scores; returns figures where labels are known."""
+    from anomalib_lite.edge.files import write_bytes_atomic
+
+    if labelled is None:
+        figures = _write(pool, report, frames, out, None, heatmaps, page)
+    else:
+        from anomalib_lite.evaluation.pool import PoolMeasure
+
+        with PoolMeasure(labelled[0], labelled[1], pool.spec, out) as measure:
+            figures = _write(pool, report, frames, out, measure, heatmaps, page)
+    listing = report.to_dict() if figures is None else {**report.to_dict(), **figures}
+    write_bytes_atomic(out / "pool.json", (json.dumps(listing, indent=1) + "\n").encode())
+    return figures
 
 
 def _write(
@@ -183,8 +202,7 @@ def _write(
     shown, lines = PoolPage(report, page[1]), []
     with progress_bar() as progress:
         for position, item in enumerate(pool.results(report, frames)):
-            line = {**item.to_dict(), "protocol": report.facts["protocol"]}
-            lines.append(json.dumps(line) + "\n")
+            lines.append(json.dumps(item.to_dict()) + "\n")
             shown.add(item)
             if measure is not None:
                 measure.add(position, item)

@@ -87,6 +87,11 @@ class EdgeModel:
                 self._refuse_unless_reproduced()
 
     @property
+    def protocol(self) -> str:
+        """How it judges, in words, where that is not the published method; else empty."""
+        return str(self.about.get("detector", {}).get("protocol", ""))
+
+    @property
     def engine(self) -> str:
         """Engine name and version."""
         return self._engine.name

@@ -44,6 +44,11 @@ class StatedProduct:
         """The input declaration."""
         return self._model.spec
 
+    @property
+    def protocol(self) -> str:
+        """How it judges, in words, where that is not the published method; else empty."""
+        return self._model.protocol
+
     def run(self, prepared_nhwc: NDArray[np.uint8]) -> tuple[Any, Any]:
         """Score `(N,)` as this product, and a map `(N, 1, 1)`."""
         score = self._model.product_scores(prepared_nhwc)[:, self._place]

@@ -29,6 +29,10 @@ class Model(Protocol):
     def calibration(self) -> Calibration:
         """Threshold and p-values."""
 
+    @property
+    def protocol(self) -> str:
+        """How it judges, in words, where that is not the published method; else empty."""
+
     def run(self, prepared_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
         """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
 
@@ -42,18 +46,21 @@ class ScoredFrame:
         frame: the decoded frame, or None when it could not be used.
         prediction: the result, or None.
         error: why there is no result, or empty.
+        protocol: how it was judged, where that is not the published method; else empty.
     """
 
     name: str
     frame: Frame | None
     prediction: Prediction | None
     error: str = ""
+    protocol: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `results.jsonl` holds."""
+        told = {"protocol": self.protocol} if self.protocol else {}
         if self.prediction is None:
-            return {"frame": self.name, "error": self.error}
-        return {"frame": self.name, **self.prediction.to_dict()}
+            return {"frame": self.name, "error": self.error, **told}
+        return {"frame": self.name, **self.prediction.to_dict(), **told}
 
 
 FrameLike = Frame | bytes | str | Path
@@ -117,13 +124,15 @@ def _score_batch(
     outputs = iter(zip(*model.run(np.stack(usable)), strict=True) if usable else ())
     for name, item in waiting:
         if isinstance(item, FrameError):
-            yield ScoredFrame(name, None, None, str(item).removeprefix(f"{name}: "))
+            reason = str(item).removeprefix(f"{name}: ")
+            yield ScoredFrame(name, None, None, reason, model.protocol)
             continue
         score, network_map = next(outputs)
         try:
-            yield ScoredFrame(name, item[0], _predict(model, score, network_map, item[0]))
+            result = _predict(model, score, network_map, item[0])
+            yield ScoredFrame(name, item[0], result, "", model.protocol)
         except FrameError as error:
-            yield ScoredFrame(name, item[0], None, str(error))
+            yield ScoredFrame(name, item[0], None, str(error), model.protocol)
 
 
 def _predict(model: Model, score: Any, network_map: Any, frame: Frame) -> Prediction:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.scorers import list_scorers
+from anomalib_lite.scorers import create_scorer, list_scorers
 
 MapResolution: TypeAlias = Literal["frame", "network"]
 
@@ -176,7 +176,13 @@ class EvaluationSettings:
             "images, and their mean is shown.",
             "Anomalous images whose mask is missing or empty count for image figures and are left "
             "out of pixel figures.",
+            *self._variants(),
         ]
+
+    def _variants(self) -> list[str]:
+        """Which detectors are not the published method of their name."""
+        scorers = [create_scorer(name, **self.for_detector(name)) for name in self.detectors]
+        return [f"{scorer.name}: {scorer.protocol}." for scorer in scorers if scorer.protocol]
 
 
 def _refuse_empty_or_twice(name: str, values: tuple[str, ...]) -> None:

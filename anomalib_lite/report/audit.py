@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
-from anomalib_lite.edge.scoring import score_source
 from anomalib_lite.edge.sources import Source
+from anomalib_lite.oddness import EXCLUDED
 from anomalib_lite.report.components import (
     Cell,
     card,
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 40
 _MOST_ROWS = 200
-_BATCH = 8
 
 
 def write_audit(report: AuditReport, source: Source, path: str | Path) -> Path:
@@ -69,15 +68,12 @@ def render_audit(report: AuditReport, source: Source) -> str:
     )
     if report.skipped:
         body.append(section("Not readable", unreadable_list(report.skipped)))
-    name = f"{report.model.scorer.name} on {report.model.backbone.name}"
-    lead = f"{shorten(report.source)}: every image scored by {name} fitted on the others."
+    lead = f"{shorten(report.source)}: {report.how}."
     closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
     return page("Audit of the training images", lead, body, closing)
 
 
 def _headline(report: AuditReport) -> Markup:
-    from anomalib_lite.audit import EXCLUDED  # needs torch; a report does not
-
     doubtful = sum(0 < entry.weight < 1 for entry in report.entries)
     return cards(
         [
@@ -105,7 +101,7 @@ def _gallery(report: AuditReport, source: Source, shown: list[AuditEntry]) -> Ma
     pictures = _pictures(report, source, shown)
     painted = any(picture is not None and picture.heat for picture in pictures.values())
     return section(
-        "Images that the models were not fitted on",
+        report.apart,
         colour_legend() if painted else None,
         gallery(_figure(entry, pictures.get(entry.position)) for entry in shown),
     )
@@ -115,21 +111,17 @@ def _pictures(
     report: AuditReport, source: Source, shown: list[AuditEntry]
 ) -> dict[int, Picture | None]:
     """Pictures by index of the image; None where a frame cannot be read any more."""
-    from anomalib_lite.audit import suspect_frames
-
-    model = report.model
     pictures: dict[int, Picture | None] = {}
     indices = sorted(entry.position for entry in shown)
-    frames = score_source(model, suspect_frames(source, shown), batch=_BATCH)
-    for index, item in zip(indices, frames, strict=True):
+    for index, item in zip(indices, report.results(source, shown), strict=True):
         if item.frame is None or item.prediction is None:
             pictures[index] = None
             continue
         pictures[index] = make_picture(
             item.frame,
-            item.prediction.network_map if model.localises else None,
-            spec=model.spec,
-            map_threshold=model.calibration.map_threshold,
+            item.prediction.network_map if report.localises else None,
+            spec=item.prediction.spec,
+            map_threshold=report.calibration.map_threshold,
         )
     return pictures
 

@@ -143,6 +143,8 @@ class Scorer(nn.Module, ABC):
 
     Attributes:
         name: what the registry calls it.
+        protocol: how single frames are judged, in words, where that is not the published method;
+            files, results and reports repeat it.
         localises: whether the map says where.
         stores_half: whether files hold weights in half precision; backbone and scorer are then
             rounded before anything is fitted or judged, so that all forms are one model.
@@ -150,6 +152,7 @@ class Scorer(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    protocol: ClassVar[str] = ""
     localises: ClassVar[bool] = True
     layout: FeatureLayout
     stores_half: bool = False
@@ -248,6 +251,9 @@ class ScorePool(Protocol):
 
     def pool_bytes(self, images: int) -> tuple[int, int]:
         """Estimated peak memory and disk space of `score_pool` on so many images, bytes."""
+
+    def pool_seconds(self, images: int) -> float:
+        """Estimated time of the comparisons of `score_pool` on this machine as it is now."""
 
 
 @runtime_checkable

@@ -61,6 +61,7 @@ class Fusion(Scorer):
         self.maps = [place for place, member in enumerate(members) if member.localises]
         # Whether the map says where is a matter of the parts; the contract asks the instance.
         self.__dict__["localises"] = bool(self.maps)
+        self.__dict__["protocol"] = "; ".join(filter(None, (part.protocol for part in members)))
 
     @property
     def scorers(self) -> list[Scorer]:

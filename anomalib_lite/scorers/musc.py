@@ -8,7 +8,6 @@ this project, not the paper's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import get_args
 
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
+from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.base import (
     FeatureStream,
@@ -27,8 +26,9 @@ from anomalib_lite.scorers.base import (
     Scores,
     register_scorer,
 )
-from anomalib_lite.scorers.mutual_frozen import Candidates, FrozenPool
-from anomalib_lite.scorers.mutual_maps import MapCombiner
+from anomalib_lite.scorers.mutual_cost import compare_seconds, pool_bytes
+from anomalib_lite.scorers.mutual_frozen import FROZEN, Candidates, FrozenPool
+from anomalib_lite.scorers.mutual_maps import MapCombiner, patch_layers
 from anomalib_lite.scorers.mutual_plan import BLOCK, JudgePlan, plan_judges
 from anomalib_lite.scorers.mutual_pool import (
     PROTOCOL,
@@ -42,11 +42,9 @@ from anomalib_lite.scorers.mutual_rscin import smooth_scores
 from anomalib_lite.scorers.mutual_store import PoolFiles
 from anomalib_lite.scorers.mutual_tokens import normalise_maps, unit_tokens
 
-_USUAL_STRIDES = (8, 16)
 _EMBEDDING = "embedding"
 _FEWEST = 2
 _LARGEST_DEGREE = 15
-_TILES_BYTES = 96 << 20
 # An image may be judged by the same kept images as in the end: its own score must then not be the
 # threshold to the last digit, or rounding would decide.
 _ABOVE = np.float32(1.0001)
@@ -73,6 +71,7 @@ class MuSc(Scorer):
     """
 
     name = "musc"
+    protocol = FROZEN
 
     def __init__(
         self,
@@ -108,22 +107,19 @@ class MuSc(Scorer):
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
-        self._layers = _patch_layers(layout, self.patch_layers)
+        self._layers = patch_layers(layout, self.patch_layers)
         self._global = next((info for info in layout.layers if info.grid_hw == (1, 1)), None)
         self.combine = MapCombiner(layout, self._layers)
         self.frozen = FrozenPool(len(self.degrees), self.interval)
 
     def pool_bytes(self, images: int) -> tuple[int, int]:
         """Estimated peak memory and disk space of `score_pool` on so many images, bytes."""
+        return pool_bytes(plan_judges(images, self.judges), self._pool_layers)
+
+    def pool_seconds(self, images: int) -> float:
+        """Estimated time of the comparisons of `score_pool` on this machine as it is now."""
         plan = plan_judges(images, self.judges)
-        blocks = [(len(plan.members(b)), plan.width(b)) for b in range(len(plan.judges))]
-        cells = [len(self.combine.cells(number)) for number in range(len(self._layers))]
-        tokens = [images * p * info.channels for p, info in zip(cells, self._layers, strict=True)]
-        maps = [images * info.channels * math.prod(info.grid_hw) for info in self._layers]
-        maxima = max(cells) * sum(members * width for members, width in blocks)
-        taken = max(cells) * max(members * width for members, width in blocks)
-        memory = 4 * (max(tokens) + 4 * taken + 6 * images * sum(cells)) + _TILES_BYTES
-        return memory, 4 * (sum(maps) + maxima)
+        return compare_seconds(plan, self._pool_layers, self._passes)
 
     def memory_bytes(self) -> int:
         """The kept images' tokens, those that folds need more, and the products of a batch."""
@@ -135,7 +131,8 @@ class MuSc(Scorer):
     def score_pool(self, stream: FeatureStream, context: FitContext) -> PoolScores:
         """Scores for every usable image of the pool by the others (the paper's method).
 
-        With a checkpoint folder in the context an interrupted pool can be continued.
+        With a checkpoint folder in the context an interrupted pool can be continued; who gives it
+        removes it.
 
         Raises:
             FitError: fewer than 2 usable images, or the disk is full.
@@ -148,9 +145,8 @@ class MuSc(Scorer):
             if len(indices) < _FEWEST:
                 raise FitError(f"{len(indices)} usable image(s): a pool needs at least {_FEWEST}")
             plan = plan_judges(len(indices), self.judges, context.seed)
-            settings = PassSettings(self.degrees, self.interval, self.products)
-            layers = [self._pool_layer(number) for number in range(len(self._layers))]
-            totals = judge_pool(files, layers, plan, settings, context.progress)
+            totals = judge_pool(files, self._pool_layers, plan, self._passes, context.progress)
+            files.finish(layer.name for layer in self._layers)
             maps = self.combine([total.float() for total in totals]).numpy()
             numbers = self._embedding_numbers
             embeddings = files.rows(_EMBEDDING, numbers, range(len(indices)))
@@ -204,10 +200,16 @@ class MuSc(Scorer):
             context.progress("reading the pool", int(batch.indices[-1]) + 1, len(stream))
         files.save(indices=indices)
 
-    def _pool_layer(self, number: int) -> PoolLayer:
-        layer = self._layers[number]
-        shape = (layer.channels, *layer.grid_hw)
-        return PoolLayer(layer.name, shape, self.combine.cells(number))
+    @property
+    def _pool_layers(self) -> list[PoolLayer]:
+        return [
+            PoolLayer(info.name, (info.channels, *info.grid_hw), self.combine.cells(number))
+            for number, info in enumerate(self._layers)
+        ]
+
+    @property
+    def _passes(self) -> PassSettings:
+        return PassSettings(self.degrees, self.interval, self.products)
 
     @property
     def _embedding_numbers(self) -> int:
@@ -283,17 +285,3 @@ class MuSc(Scorer):
 def _check_counts(name: str, counts: Sequence[int]) -> None:
     if not all(type(count) is int and count >= 1 for count in counts):
         raise SettingsError(f"{name} is {list(counts)}; choose whole numbers from 1")
-
-
-def _patch_layers(layout: FeatureLayout, names: Sequence[str] | None) -> list[LayerInfo]:
-    """Layers to compare: those named, else those of stride 8 and 16, else all that have cells."""
-    usable = {info.name: info for info in layout.layers if info.grid_hw != (1, 1)}
-    if names is None:
-        usual = [info for info in usable.values() if info.stride in _USUAL_STRIDES]
-        names = [info.name for info in usual] or list(usable)
-    unknown = [name for name in names if name not in usable]
-    if unknown or not names:
-        raise SettingsError(
-            f"layers {list(names)} are not those of the backbone; choose among {', '.join(usable)}"
-        )
-    return [usable[name] for name in dict.fromkeys(names)]

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from anomalib_lite.scorers.mutual_products import interval_mean, kept_judges
 
+FROZEN = "frozen-pool (variant of musc: kept images judge single frames)"
+"""Protocol of a fitted musc. The published one is `mutual_pool.PROTOCOL`."""
+
 Tokens = list[Tensor]
 """Tokens of one image at every layer and degree, each `(P, C)`."""
 

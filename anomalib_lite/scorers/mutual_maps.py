@@ -1,4 +1,4 @@
-"""From scores of cells to anomaly maps: layers joined, outside left at zero, enlarged."""
+"""Which layers are compared, and from scores of their cells to maps: joined and enlarged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.features import FeatureLayout, LayerInfo
+from anomalib_lite.edge.errors import SettingsError
+
+_USUAL_STRIDES = (8, 16)
+
+
+def patch_layers(layout: FeatureLayout, names: Sequence[str] | None) -> list[LayerInfo]:
+    """Layers to compare: those named, else those of stride 8 and 16, else all that have cells."""
+    usable = {info.name: info for info in layout.layers if info.grid_hw != (1, 1)}
+    if names is None:
+        usual = [info for info in usable.values() if info.stride in _USUAL_STRIDES]
+        names = [info.name for info in usual] or list(usable)
+    unknown = [name for name in names if name not in usable]
+    if unknown or not names:
+        raise SettingsError(
+            f"layers {list(names)} are not those of the backbone; choose among {', '.join(usable)}"
+        )
+    return [usable[name] for name in dict.fromkeys(names)]
 
 
 class MapCombiner(nn.Module):

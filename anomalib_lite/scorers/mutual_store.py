@@ -1,13 +1,13 @@
 """What scoring a pool keeps on disk: features, the maxima of the pass at hand, and how far it is.
 
 Nothing here grows in memory with the square of the pool. A folder given by the user makes the work
-resumable: whatever was finished is found again, and the result is the same, byte for byte.
+resumable: whatever was finished is found again, and the result is the same, byte for byte. Who has
+given it removes it, once the result is safe.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,8 +73,6 @@ class PoolFiles:
             self._maxima.close()
         if self._temporary is not None:
             self._temporary.cleanup()
-        elif kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _continue(self, settings: dict[str, Any]) -> None:
         try:
@@ -104,6 +102,15 @@ class PoolFiles:
     def discard(self, name: str) -> None:
         """Forget rows, if there are any."""
         (self.folder / f"{name}.f32").unlink(missing_ok=True)
+
+    def finish(self, needless: Iterable[str]) -> None:
+        """All passes are done: give the room of the maxima and of some rows back."""
+        if self._maxima is not None:
+            self._maxima.close()
+            self._maxima = None
+        (self.folder / _MAXIMA).unlink(missing_ok=True)
+        for name in needless:
+            self.discard(name)
 
     def rows(self, name: str, numbers: int, chosen: Iterable[int]) -> NDArray[np.float32]:
         """Some rows of a file, `(n, numbers)`; read, not mapped, so that memory stays free."""

@@ -7,9 +7,13 @@ import pytest
 
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
+from anomalib_lite.edge import SettingsError
+from anomalib_lite.pool import PROTOCOL
+from anomalib_lite.pool_audit import audit_by_pool, pool_for
 
 FIT = ["--backbone", "filters", "--image-size", "64", "--set", "num_features=12"]
 BAD = ("03<b>.png", "11.png", "20.png")
+BY_POOL = ["--detector", "mvg", "--image-size", "64", "--audit-by", "musc"]
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +134,80 @@ def test_an_unknown_choice_is_one_line(run, mixed, part):
     assert status == 2
     assert "choose one of trust, audit, exclude, downweight" in err
     assert not part.exists()
+
+
+def test_an_audit_by_mutual_score_finds_the_planted_suspects(run, mixed, part):
+    status, out, err = run("fit", mixed, "--out", part, *BY_POOL, "--contamination", "audit")
+    assert status == 0, err
+    assert "3 of 24 images are suspects" in out
+    assert f"protocol {PROTOCOL}" in out
+    assert "audit: a pool of 24 images, each judged by the others: about" in err
+    listing = json.loads(part.with_suffix(".audit.json").read_text())
+    assert {entry["name"] for entry in listing["entries"][:3]} == {str(mixed / n) for n in BAD}
+    assert {entry["position"] for entry in listing["entries"][:3]} == {3, 11, 20}
+    assert (listing["detector"], listing["backbone"]) == ("musc", "pdn_edge")
+    assert listing["protocol"] == PROTOCOL
+    page = part.with_suffix(".audit.html").read_text()
+    assert "Images that stand out of their pool" in page
+    assert PROTOCOL in page
+    assert page.count("<figure>") == 3
+    assert page.count("data:image/jpeg;base64,") == 6
+    assert Detector.load(part).data.images == 24
+
+
+def test_suspects_by_mutual_score_are_left_out_or_weighed_as_others_are(run, mixed, part):
+    run("fit", mixed, "--out", part, *BY_POOL, "--contamination", "exclude")
+    assert Detector.load(part).data.images == 21
+    assert "3 suspected image(s) left out" in Detector.load(part).calibration.method
+    status, out, err = run("fit", mixed, "--out", part, *BY_POOL, "--contamination", "downweight")
+    assert status == 0, err
+    assert "3 image(s) left out" in out
+    assert sorted(path.suffix for path in part.parent.iterdir()) == [".html", ".json", part.suffix]
+
+
+def test_who_ranks_does_not_change_the_fit_and_the_default_is_the_detector(run, mixed, part):
+    written = []
+    for options in ([], ["--audit-by", "detector"]):
+        assert run("fit", mixed, "--out", part, *FIT, "--contamination", "audit", *options)[0] == 0
+        written.append([path.read_bytes() for path in sorted(part.parent.iterdir())])
+    assert written[0] == written[1]
+    assert "protocol" not in json.loads(part.with_suffix(".audit.json").read_text())
+    fitted = part.read_bytes()
+    run("fit", mixed, "--out", part, *FIT, "--contamination", "audit", "--audit-by", "musc")
+    assert part.read_bytes() == fitted
+    assert json.loads(part.with_suffix(".audit.json").read_text())["backbone"] == "filters"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--audit-by", "musc"], "add --contamination audit"),
+        (["--audit-by", "knn", "--contamination", "audit"], "choose one of detector, musc"),
+    ],
+)
+def test_a_choice_of_judge_that_cannot_be_is_one_line(run, mixed, part, options, message):
+    status, _, err = run("fit", mixed, "--out", part, *FIT, *options)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert not part.exists()
+
+
+def test_an_audit_by_mutual_score_sees_what_the_detector_sees(mixed):
+    detector = Detector("padim", backbone="filters", image_size=(64, 96), num_features=12, seed=5)
+    pool = pool_for(detector)
+    assert pool.backbone is detector.backbone
+    assert pool.spec.to_dict() == detector.spec.to_dict()
+    assert pool.seed == 5
+    report = audit_by_pool(pool, mixed)
+    assert report.entries[0].position in (3, 11, 20)
+    assert [entry.trusted for entry in report.entries] == [
+        entry.weight > 0 for entry in report.entries
+    ]
+
+
+def test_layers_without_patches_cannot_be_compared():
+    settings = {"backbone": "resnet18", "layers": ["layer4"], "weights": "random"}
+    detector = Detector("mvg", image_size=32, **settings)
+    with pytest.raises(SettingsError, match="layer4 of resnet18 has none"):
+        pool_for(detector)

@@ -9,6 +9,7 @@ import pytest
 from anomalib_lite import pool as pool_module
 from anomalib_lite.data.parts import render, write_dataset
 from anomalib_lite.edge import SettingsError
+from anomalib_lite.edge import files as edge_files
 from anomalib_lite.pool import PROTOCOL, Pool
 from anomalib_lite.scorers import mutual_pool
 
@@ -47,6 +48,7 @@ def test_a_folder_judges_itself_and_the_odd_frame_comes_first(run, mixed_folder,
     assert "broken.png" in text
     assert PROTOCOL in text
     assert "MB of memory" in err
+    assert "of comparing" in err
     lines = lines_of(out)
     assert [line["frame"].split("/")[-1] for line in lines[:2]] == ["000.png", "001.png"]
     assert all(line["protocol"] == PROTOCOL for line in lines)
@@ -108,6 +110,59 @@ def test_an_interrupted_pool_is_continued_by_resume(run, mixed_folder, tmp_path,
 
 def _interrupt(*_):
     raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failing", ["results.jsonl", "report.html", "pool.json"])
+def test_a_full_disk_while_writing_loses_nothing_computed(
+    run, mixed_folder, tmp_path, monkeypatch, failing
+):
+    run("score-pool", mixed_folder, "--out", tmp_path / "whole", *SMALL)
+    folder, replace = tmp_path / "cut", edge_files.os.replace
+
+    def full(source, target):
+        if target.name == failing:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(edge_files.os, "replace", full)
+        status, _, err = run("score-pool", mixed_folder, "--out", folder, *SMALL)
+    assert status == 2
+    assert f"cannot write {folder / failing}: No space left on device" in err
+    assert "--resume writes them" in err
+    assert "Traceback" not in err
+    kept = {path.name for path in (folder / "pool-work").iterdir()}
+    assert kept == {"embedding.f32", "source.json", "state.json", "totals.npy"}
+    _resume_by_writing_only(run, mixed_folder, folder, monkeypatch)
+    for name in ("results.jsonl", "report.html", "pool.json"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_crash_while_writing_loses_nothing_computed(run, mixed_folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "results", _interrupt)
+        assert run("score-pool", mixed_folder, "--out", tmp_path, *SMALL)[0] == 130
+    assert not (tmp_path / "results.jsonl").exists()
+    _resume_by_writing_only(run, mixed_folder, tmp_path, monkeypatch)
+    assert len(lines_of(tmp_path)) == 16
+
+
+def _resume_by_writing_only(run, source, folder, monkeypatch):
+    """Resume where neither the network nor a comparison may run again."""
+    monkeypatch.setattr(pool_module.ImageStream, "__iter__", _interrupt)
+    monkeypatch.setattr(mutual_pool, "_compare", _interrupt)
+    status, _, err = run("score-pool", source, "--out", folder, "--resume", *SMALL)
+    assert status == 3, err
+    assert not (folder / "pool-work").exists()
+
+
+def test_in_python_the_folder_goes_unless_it_is_to_be_kept(good_folder, tmp_path):
+    pool = Pool("musc", backbone="filters", image_size=64, degrees=[1])
+    first = pool.score(good_folder, folder=tmp_path / "work", keep=True)
+    assert (tmp_path / "work" / "totals.npy").exists()
+    again = pool.score(good_folder, folder=tmp_path / "work", resume=True)
+    assert again.scores.image.tobytes() == first.scores.image.tobytes()
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_pool_of_other_images_is_not_continued(good_folder, mixed_folder, tmp_path):

@@ -5,17 +5,11 @@ import numpy as np
 import pytest
 
 from anomalib_lite import Detector
-from anomalib_lite.audit import (
-    EXCLUDED,
-    ORDINARY,
-    audit,
-    benjamini_hochberg,
-    fit_without_suspects,
-    judge,
-)
+from anomalib_lite.audit import audit, fit_without_suspects
 from anomalib_lite.data.parts import render
 from anomalib_lite.edge import FitError, SourceError
 from anomalib_lite.edge.sources import CameraSource
+from anomalib_lite.oddness import EXCLUDED, ORDINARY, benjamini_hochberg, judge
 
 BAD = (3, 11, 20)
 

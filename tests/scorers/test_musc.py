@@ -133,7 +133,7 @@ def test_an_interrupted_pool_continues_to_the_same_bytes(tmp_path, after, stage,
     assert again.maps.tobytes() == whole.maps.tobytes()
     assert again.image.tobytes() == whole.image.tobytes()
     assert stream.passes == (0 if stage == "comparing images" else 1)
-    assert not folder.exists()
+    assert not (folder / "maxima.f32").exists()  # the room is given back; the rest is small
 
 
 def test_a_pool_begun_with_other_settings_is_not_continued(tmp_path):

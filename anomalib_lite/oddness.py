@@ -1,0 +1,57 @@
+"""How far each of some scores stands out of all of them, when most of them are ordinary."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+EXCLUDED = 0.05
+"""Adjusted p-value up to which an image is a suspect with weight 0."""
+
+ORDINARY = 0.5
+"""Adjusted p-value from which an image has its full weight."""
+
+_NORMAL_MAD = 1.4826  # standard deviation of a Gaussian / its median absolute deviation
+_TINY = 1e-6
+
+
+class Oddness(NamedTuple):
+    """How far each of `n` scores stands out of all of them; arrays `(n,)`."""
+
+    robust_z: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    scale: str
+    median: float
+    spread: float
+
+
+def judge(scores: NDArray[np.floating[Any]]) -> Oddness:
+    """Robust z, adjusted p-value and weight of each held-out score `(n,)`.
+
+    The logarithm is taken when all scores are positive: distances are skewed, and a skewed tail
+    must not look like a mislabelled image.
+    """
+    values = np.asarray(scores, np.float64)
+    scale = "log" if values.min() > 0 else "raw"
+    x = np.log(values) if scale == "log" else values
+    median = float(np.median(x))
+    spread = max(_NORMAL_MAD * float(np.median(np.abs(x - median))), _TINY)
+    z = (x - median) / spread
+    chances = np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in z])
+    p = benjamini_hochberg(chances)
+    weight = np.clip((p - EXCLUDED) / (ORDINARY - EXCLUDED), 0.0, 1.0)
+    return Oddness(z, p, weight, scale, median, spread)
+
+
+def benjamini_hochberg(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Adjusted p-values `(n,)`: calling all up to `q` gives a false share of at most `q`."""
+    count = len(chances)
+    order = np.argsort(chances, kind="stable")
+    scaled = chances[order] * count / np.arange(1, count + 1)
+    adjusted = np.empty(count)
+    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    return adjusted
