@@ -173,7 +173,7 @@ class Pool:
             # Continued from features on disk: only those left out are read again, for the reason.
             for _ in stream.subset(unused).prepared():
                 pass
-        oddness = judge(scores.image)
+        oddness = judge(scores.distances)
         return PoolReport(
             source.name,
             tuple(names[index] for index in scores.indices),

@@ -45,6 +45,19 @@ class PoolScores(HeldOutScores):
     judges: int
     products: int
 
+    @property
+    def distances(self) -> NDArray[np.float64]:
+        """Image scores in units of distance, in the same order `(N,)`.
+
+        RsCIN averages scores that were brought to 0..1 over the pool; this takes them back, so that
+        their logarithm has a meaning.
+        """
+        if np.array_equal(self.image, self.parts["raw"]):
+            return self.image.astype(np.float64)
+        low, high = float(self.parts["raw"].min()), float(self.parts["raw"].max())
+        distances: NDArray[np.float64] = low + (high - low) * self.image.astype(np.float64)
+        return distances
+
     def network_map(self, row: int) -> NDArray[np.float32]:
         """Map of one image at the size of the network's input `(H, W)`."""
         enlarged: NDArray[np.float32] = self.enlarge(torch.from_numpy(self.maps[row][None]))[

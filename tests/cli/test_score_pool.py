@@ -69,8 +69,9 @@ def test_a_folder_judges_itself_and_the_odd_frame_comes_first(run, mixed_folder,
     assert not (out / "pool-work").exists()
 
 
-def test_an_odd_frame_is_flagged_and_its_p_value_is_its_rank(run, mixed_folder, tmp_path):
-    run("score-pool", mixed_folder, "--out", tmp_path, *SMALL, "--set", "rscin=[]")
+@pytest.mark.parametrize("rscin", ["[]", "[1,2,3]"])
+def test_an_odd_frame_is_flagged_and_its_p_value_is_its_rank(run, mixed_folder, tmp_path, rscin):
+    run("score-pool", mixed_folder, "--out", tmp_path, *SMALL, "--set", f"rscin={rscin}")
     judged = {line["frame"].split("/")[-1]: line for line in lines_of(tmp_path) if "score" in line}
     assert judged["odd.png"]["is_anomalous"]
     assert judged["odd.png"]["p_value"] == pytest.approx(2 / 16)

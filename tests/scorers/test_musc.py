@@ -67,6 +67,16 @@ def test_without_rscin_the_image_score_is_the_largest_of_the_map():
     np.testing.assert_array_equal(found.image, found.maps.max(axis=(1, 2)))
 
 
+def test_scores_in_units_of_distance_keep_the_order_and_the_range():
+    found = scored(stream_of(6), rscin=[1, 2])
+    assert found.image.min() < found.parts["raw"].min()
+    assert np.array_equal(np.argsort(found.distances), np.argsort(found.image))
+    assert found.parts["raw"].min() <= found.distances.min()
+    assert found.distances.max() <= found.parts["raw"].max()
+    plain = scored(stream_of(6), rscin=[])
+    np.testing.assert_array_equal(plain.distances, plain.image.astype(np.float64))
+
+
 def test_layers_of_several_grids_are_joined_on_the_finest():
     layout = layout_of((32, 32), [("fine", 6, 8), ("coarse", 6, 16)])
     both, fine, coarse = (
