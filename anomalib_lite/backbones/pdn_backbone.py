@@ -1,4 +1,4 @@
-"""Patch description networks as backbones: `pdn_edge` (shipped), `pdn_small`, `pdn_medium`."""
+"""Patch description networks as backbones: `pdn_edge`, `pdn_small` (shipped), `pdn_medium`."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class _PatchBackbone(Backbone):
             if not path.is_file():
                 raise WeightsError(
                     f"no weights for {self.name}: distil some (anomalib-lite distill --size "
-                    f"{self.name.removeprefix('pdn_')}), give --weights FILE, or use the backbone "
-                    "'pdn_edge', whose weights are in the package"
+                    f"{self.name.removeprefix('pdn_')}), give --weights FILE, or use 'pdn_edge' or "
+                    "'pdn_small', whose weights are in the package"
                 )
             state, self.weights_sha256 = read_weights(path)
             wide = {key: value.float() for key, value in state.items()}
@@ -114,7 +114,8 @@ class _PublishedPatchBackbone(_PatchBackbone):
 
     Args:
         layers: None takes `padded`.
-        weights: a `.safetensors` file, `"random"`, or None for the weights folder.
+        weights: a `.safetensors` file, `"random"`, or None for the weights folder, then
+            the package (`pdn_small`).
         input_hw: prepared size.
     """
 

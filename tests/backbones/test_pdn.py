@@ -11,6 +11,8 @@ from anomalib_lite.backbones.pdn import (
     fold_norms,
     patch_network,
 )
+from anomalib_lite.backbones.pdn_backbone import SHIPPED
+from anomalib_lite.distillation.weights_file import read_card
 from anomalib_lite.edge.errors import SettingsError, WeightsError
 
 
@@ -135,3 +137,23 @@ def test_a_network_without_weights_says_how_to_get_some(monkeypatch):
     monkeypatch.delenv("ANOMALIB_LITE_WEIGHTS", raising=False)
     with pytest.raises(WeightsError, match="distil some"):
         create_backbone("pdn_medium")
+
+
+@pytest.mark.parametrize(("name", "layer"), [("pdn_edge", "local"), ("pdn_small", "valid")])
+def test_shipped_weights_carry_their_card_and_see_structure(monkeypatch, name, layer):
+    monkeypatch.delenv("ANOMALIB_LITE_WEIGHTS", raising=False)
+    card = read_card(SHIPPED / f"{name}.safetensors")
+    assert card["steps_done"] == card["steps"]
+    assert card["pictures"] == [card["procedural_pictures"]]  # no third party's picture
+    backbone = create_backbone(name, layers=[layer])
+    frames = torch.full((2, 64, 64, 3), 128, dtype=torch.uint8)
+    frames[1, 24:40, 24:40] = 255
+    flat, marked = backbone(backbone.normalise(frames)).maps[layer]
+    change = (marked - flat).square().mean(0)
+    assert torch.isfinite(change).all()
+    assert change.max() > 1e-3
+    assert change[0, 0] < 0.1 * change.max()
+
+
+def test_shipped_weights_stay_small():
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.safetensors")) <= 8e6
