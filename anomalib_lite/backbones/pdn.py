@@ -9,7 +9,7 @@ from 39 pixels around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -107,7 +107,7 @@ class PatchNetwork(nn.Module):
         return sides[0], sides[1]
 
 
-class _Conv(nn.Module):
+class ConvUnit(nn.Module):
     """Convolution with "same" padding, batch norm while it is trained, and optional ReLU."""
 
     def __init__(
@@ -158,8 +158,10 @@ class _Separable(nn.Module):
     ) -> None:
         super().__init__()
         self.residual = stride == 1 and channels == width
-        self.spatial = _Conv(channels, channels, kernel, stride=stride, depthwise=True, norm=norm)
-        self.point = _Conv(channels, width, relu=False, norm=norm)
+        self.spatial = ConvUnit(
+            channels, channels, kernel, stride=stride, depthwise=True, norm=norm
+        )
+        self.point = ConvUnit(channels, width, relu=False, norm=norm)
 
     def forward(self, maps: Tensor) -> Tensor:
         out = self.point(self.spatial(maps))
@@ -175,7 +177,7 @@ class LocalTrunk(nn.Module):
 
     def __init__(self, *, norm: bool = False) -> None:
         super().__init__()
-        self.stem = _Conv(3, STEM, 3, stride=2, norm=norm)
+        self.stem = ConvUnit(3, STEM, 3, stride=2, norm=norm)
         self.stage4 = nn.Sequential(
             _Separable(STEM, FINE, stride=2, norm=norm), _Separable(FINE, FINE, norm=norm)
         )
@@ -193,7 +195,7 @@ class LocalHead(nn.Sequential):
     """From the local trunk to a patch vector: one hidden 1x1 layer, then a linear one."""
 
     def __init__(self, out_channels: int, *, norm: bool = False) -> None:
-        super().__init__(_Conv(MIDDLE, HIDDEN, norm=norm), nn.Conv2d(HIDDEN, out_channels, 1))
+        super().__init__(ConvUnit(MIDDLE, HIDDEN, norm=norm), nn.Conv2d(HIDDEN, out_channels, 1))
 
 
 class EdgePatchNetwork(nn.Module):
@@ -262,75 +264,3 @@ class EdgeNetwork(nn.Module):
         own = self.state_dict()
         network.load_state_dict({key: own[key].clone() for key in network.state_dict()})
         return network
-
-
-def fold_norms(trained: nn.Module, plain: nn.Module) -> nn.Module:
-    """Copy a network trained with batch norm into the same network without; exact.
-
-    Args:
-        trained: built with `norm=True`.
-        plain: the same, built with `norm=False`; it is filled and returned.
-    """
-    targets = dict(plain.named_modules())
-    with torch.no_grad():
-        for name, module in trained.named_modules():
-            target = targets.get(name)
-            if isinstance(module, _Conv):
-                assert isinstance(target, _Conv)
-                assert target.conv.bias is not None
-                weight, bias = module.folded()
-                target.conv.weight.copy_(weight)
-                target.conv.bias.copy_(bias)
-            elif isinstance(module, nn.Conv2d) and module.bias is not None:
-                assert isinstance(target, nn.Conv2d)
-                target.load_state_dict(module.state_dict())
-    return plain
-
-
-def unfold_norms(plain: nn.Module, trained: nn.Module, pixels: Tensor) -> nn.Module:
-    """Give a network with batch norm the function of one without, as it answers these pixels.
-
-    Each batch norm takes the mean and variance that it meets on `pixels` and undoes them, so both
-    networks agree there exactly (training mode) and elsewhere in evaluation.
-
-    Args:
-        plain: built with `norm=False`, trained; `forward` takes the pixels alone.
-        trained: the same, built with `norm=True`; it is filled and returned.
-        pixels: `(N, 3, H, W)`, as varied as the training pictures.
-    """
-    sources = dict(plain.named_modules())
-    hooks = []
-    with torch.no_grad():
-        for name, module in trained.named_modules():
-            source = sources.get(name)
-            if isinstance(module, _Conv):
-                assert isinstance(source, _Conv)
-                assert source.conv.bias is not None
-                module.conv.weight.copy_(source.conv.weight)
-                assert module.norm is not None
-                bias = source.conv.bias
-                hooks.append(module.norm.register_forward_pre_hook(_undo_with(bias)))
-            elif isinstance(module, nn.Conv2d) and module.bias is not None:
-                assert isinstance(source, nn.Conv2d)
-                module.load_state_dict(source.state_dict())
-        trained.eval()
-        trained(pixels)
-    for hook in hooks:
-        hook.remove()
-    return trained
-
-
-def _undo_with(bias: Tensor) -> Callable[[nn.Module, tuple[Tensor]], None]:
-    """A hook that lets a batch norm add `bias` and nothing else to what it meets first."""
-
-    def undo(norm: nn.Module, inputs: tuple[Tensor]) -> None:
-        assert isinstance(norm, nn.BatchNorm2d)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        var, mean = torch.var_mean(inputs[0], dim=(0, 2, 3))
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(var)
-        norm.weight.copy_(torch.sqrt(var + norm.eps))
-        norm.bias.copy_(mean + bias)
-
-    return undo

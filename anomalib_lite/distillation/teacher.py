@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from anomalib_lite.backbones.pdn import EMBEDDING, EdgeNetwork, Size, patch_netw
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.patches import PatchEmbedding
 
+_LEAST_STD = 1e-6
 _COARSER = 2  # EfficientAD's teacher looks at twice the resolution: 8 of its pixels are 4 of ours
 
 
@@ -78,6 +81,37 @@ class Targets(nn.Module):
             rows = F.adaptive_avg_pool1d(rows, EMBEDDING)
         grid: Tensor = rows.transpose(1, 2).reshape(-1, EMBEDDING, *self.embedding.grid_hw)
         return grid
+
+
+def standardisation(
+    targets: Targets, crops: Iterable[Tensor], again: Iterable[Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Mean and standard deviation of each target channel, in two passes (EfficientAD 2.2).
+
+    Args:
+        targets: the teacher's side.
+        crops: batches, all of one size.
+        again: the same batches once more.
+    """
+    sums: dict[str, list[Tensor]] = {}
+    for batch in crops:
+        for name, maps in targets(batch).items():
+            sums.setdefault(name, []).append(_channel_means(maps))
+    mean = {name: torch.stack(means).mean(0).float() for name, means in sums.items()}
+    squares: dict[str, list[Tensor]] = {}
+    for batch in again:
+        for name, maps in targets(batch).items():
+            off = (maps - mean[name].view(-1, 1, 1)).square()
+            squares.setdefault(name, []).append(_channel_means(off))
+    std = {
+        name: torch.stack(means).mean(0).float().sqrt().clamp(min=_LEAST_STD)
+        for name, means in squares.items()
+    }
+    return mean, std
+
+
+def _channel_means(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(0, 2, 3), dtype=torch.float64)
 
 
 class Student(nn.Module):

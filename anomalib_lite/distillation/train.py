@@ -14,11 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
-from anomalib_lite.backbones.pdn import Size, fold_norms, unfold_norms
+from anomalib_lite.backbones.pdn import Size
+from anomalib_lite.backbones.pdn_norms import fold_norms, unfold_norms
 from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.weights import fit_weights, read_weights, tensors_below
 from anomalib_lite.distillation.pictures import PicturePool
-from anomalib_lite.distillation.teacher import Student, Targets, scale_heads, unscale_heads
+from anomalib_lite.distillation.teacher import (
+    Student,
+    Targets,
+    scale_heads,
+    standardisation,
+    unscale_heads,
+)
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.scorers.checkpoints import optimiser_tensors, restore_optimiser
@@ -285,23 +292,9 @@ class Distillation:
         return error
 
     def _measure_targets(self) -> None:
-        """Mean and standard deviation of each target channel, in two passes (EfficientAD 2.2)."""
-        mean = dict(self._averaged(lambda _, maps: maps))
-        std = {}
-        for name, value in self._averaged(
-            lambda name, maps: (maps - mean[name].view(-1, 1, 1)).square()
-        ):
-            std[name] = value.sqrt().clamp(min=1e-6)
-        self.mean, self.std = mean, std
-
-    def _averaged(self, read: Callable[[str, Tensor], Tensor]) -> Iterator[tuple[str, Tensor]]:
-        sums: dict[str, Tensor] = {}
-        for index in range(_STATISTICS_BATCHES):
-            for name, maps in self.targets(self._drawn(3, index)).items():
-                value = read(name, maps).mean(dim=(0, 2, 3), dtype=torch.float64)
-                sums[name] = sums[name] + value if name in sums else value
-        for name, value in sums.items():
-            yield name, (value / _STATISTICS_BATCHES).float()
+        crops = (self._drawn(3, index) for index in range(_STATISTICS_BATCHES))
+        again = (self._drawn(3, index) for index in range(_STATISTICS_BATCHES))
+        self.mean, self.std = standardisation(self.targets, crops, again)
 
     def _drawn(self, purpose: int, index: int, *, held_out: bool = False) -> Tensor:
         settings = self.settings

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone, create_backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
-from anomalib_lite.backbones.pdn import EdgeNetwork, fold_norms
+from anomalib_lite.backbones.pdn import EdgeNetwork
+from anomalib_lite.backbones.pdn_norms import fold_norms
 from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import (

@@ -8,10 +8,10 @@ from anomalib_lite.backbones import create_backbone
 from anomalib_lite.backbones.pdn import (
     EdgeNetwork,
     PatchNetwork,
-    fold_norms,
     patch_network,
 )
 from anomalib_lite.backbones.pdn_backbone import SHIPPED
+from anomalib_lite.backbones.pdn_norms import fold_norms
 from anomalib_lite.distillation.weights_file import read_card
 from anomalib_lite.edge.errors import SettingsError, WeightsError
 
