@@ -8,23 +8,25 @@ from anomalib_lite.scorers import mvg as _mvg  # noqa: F401 - registers itself
 from anomalib_lite.scorers import padim as _padim  # noqa: F401 - registers itself
 from anomalib_lite.scorers import patchcore as _patchcore  # noqa: F401 - registers itself
 from anomalib_lite.scorers import stfpm as _stfpm  # noqa: F401 - registers itself
-from anomalib_lite.scorers.base import (
+from anomalib_lite.scorers.abilities import (
     CrossFit,
     Explain,
-    FeatureBatch,
-    FeatureStream,
-    FitContext,
     Forget,
-    HeldOutScores,
     MergesBackbone,
     PartialFit,
     PerProduct,
-    Progress,
     ReferenceQuantile,
     ScorePool,
+    Weighs,
+)
+from anomalib_lite.scorers.base import (
+    FeatureBatch,
+    FeatureStream,
+    FitContext,
+    HeldOutScores,
+    Progress,
     Scorer,
     Scores,
-    Weighs,
     create_scorer,
     list_scorers,
     register_scorer,

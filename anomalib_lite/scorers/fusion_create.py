@@ -12,16 +12,12 @@ from numpy.typing import NDArray
 
 from anomalib_lite.backbones.features import Features
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.abilities import CrossFit, Explain, Forget, PartialFit, Weighs
 from anomalib_lite.scorers.base import (
-    CrossFit,
-    Explain,
     FeatureStream,
     FitContext,
-    Forget,
     HeldOutScores,
-    PartialFit,
     Scorer,
-    Weighs,
     create_scorer,
 )
 from anomalib_lite.scorers.fusion import FEWEST_JUDGED, Fusion, told_by
