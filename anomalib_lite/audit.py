@@ -25,7 +25,8 @@ from anomalib_lite.calibrate import (
     out_of_fold_scores,
     score_stream,
 )
-from anomalib_lite.detector import Detector, DetectorGraph
+from anomalib_lite.detector import Detector
+from anomalib_lite.detector_graph import DetectorGraph
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.scoring import ScoredFrame, score_source

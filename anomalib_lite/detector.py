@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from anomalib_lite.backbones import Backbone, create_backbone
+from anomalib_lite.backbones import create_backbone
 from anomalib_lite.calibrate import OUT_OF_FOLD, calibrate, checked_weights
+from anomalib_lite.detector_graph import DetectorGraph
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, SettingsError
 from anomalib_lite.edge.footprint import kept_for_reuse
@@ -24,14 +24,12 @@ from anomalib_lite.edge.sources import SourceLike, open_source
 from anomalib_lite.fitted_data import FittedData, gallery_of, record_images
 from anomalib_lite.gallery import Gallery, GalleryBuilder
 from anomalib_lite.memory import available_bytes
-from anomalib_lite.products import ProductGraph, product_indices, require_products
+from anomalib_lite.products import product_indices, require_products
 from anomalib_lite.scorers import (
     Explain,
     FitContext,
-    MergesBackbone,
     PerProduct,
     Progress,
-    Scorer,
     create_scorer,
 )
 from anomalib_lite.scorers.base import no_progress
@@ -40,46 +38,6 @@ from anomalib_lite.updates import forget_images, learn_more
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
-
-
-class DetectorGraph(nn.Module):
-    """The whole network: prepared frames in, raw score and map out. Predicts and is exported.
-
-    Args:
-        backbone: frozen feature extractor.
-        scorer: fitted scorer.
-    """
-
-    def __init__(self, backbone: Backbone, scorer: Scorer) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.scorer = scorer
-
-    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`."""
-        scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
-        return scores.image, scores.map
-
-    def merged(self) -> nn.Module:
-        """The graph to export: the same, with work shared where the scorer knows how to."""
-        if isinstance(self.scorer, PerProduct):
-            return ProductGraph(self.backbone, self.scorer).eval()
-        if not isinstance(self.scorer, MergesBackbone):
-            return self
-        return _MergedGraph(self.backbone, self.scorer.merged(self.backbone)).eval()
-
-
-class _MergedGraph(nn.Module):
-    """As `DetectorGraph`, backbone and scorer being one network."""
-
-    def __init__(self, backbone: Backbone, network: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.network = network
-
-    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
-        image, anomaly_map = self.network(self.backbone.normalise(frames_nhwc))
-        return image, anomaly_map
 
 
 class Detector:

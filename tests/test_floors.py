@@ -27,6 +27,7 @@ FLOORS = {
     "pool": 3,
     "calibrate": 3,
     "detector_file": 3,
+    "detector_graph": 3,
     "fitted_data": 3,
     "contamination": 3,
     "gallery": 3,
