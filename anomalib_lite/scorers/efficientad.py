@@ -42,6 +42,7 @@ _TEACHERS = {
 _STEPS = {"S": 70_000, "M": 70_000, "edge": 10_000}
 _RATES = {"S": 1e-4, "M": 1e-4, "edge": 1e-3}
 _BORDER = {"S": 4, "M": 4, "edge": 0}
+_BLIND = {"S": 0, "M": 0, "edge": 2}
 _FLOATS_PER_PIXEL = {"S": 280, "M": 560, "edge": 60}
 _PICTURES_PER_STEP = 4
 
@@ -160,7 +161,8 @@ class EfficientAd(Scorer):
                 )
         border = _BORDER[self.size]
         maps = 2 if self.autoencoder else 1
-        self.head = MapHead(self.layout, self.teacher.grid_hw, border, maps)
+        blind = _BLIND[self.size]
+        self.head = MapHead(self.layout, self.teacher.grid_hw, border, maps, blind)
         self.register_buffer("teacher_mean_", torch.zeros(channels))
         self.register_buffer("teacher_std_", torch.ones(channels))
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))

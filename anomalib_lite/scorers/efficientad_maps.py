@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.features import FeatureLayout
+from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.efficientad_losses import linear_quantile
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
@@ -29,8 +30,11 @@ class MapHead(nn.Module):
         grid_hw: grid of the difference maps.
         border: cells of zeros to add on each side.
         maps: number of maps, 1 or 2.
+        blind: cells of the grid on each side that count for nothing, because a padded teacher
+            sees its padding there; they become zeros as well.
 
     Attributes:
+        inside: cells that are neither blind nor outside the region of interest.
         gain_: factor of each map, its share of the mean included `(maps,)`.
         offset_: what normalisation adds to their weighted sum, a scalar.
     """
@@ -40,18 +44,40 @@ class MapHead(nn.Module):
     inside: Tensor
 
     def __init__(
-        self, layout: FeatureLayout, grid_hw: tuple[int, int], border: int, maps: int
+        self,
+        layout: FeatureLayout,
+        grid_hw: tuple[int, int],
+        border: int,
+        maps: int,
+        blind: int = 0,
     ) -> None:
         super().__init__()
-        self.border = border
+        self.border = border + blind
+        self.blind = blind
         self.limited = layout.roi is not None
         whole = (grid_hw[0] + 2 * border, grid_hw[1] + 2 * border)
         share = layout.cell_share(whole)
-        inner = share[border : border + grid_hw[0], border : border + grid_hw[1]]
+        inner = share[self.border : -self.border or None, self.border : -self.border or None]
+        if not bool((inner > 0).any()):
+            raise SettingsError(
+                f"nothing of the picture is left to judge: the outer {blind} of {grid_hw} cells "
+                "see beyond its edge; take a larger image size or region of interest"
+            )
         self.register_buffer("inside", inner > 0, persistent=False)
         self.register_buffer("gain_", torch.full((maps,), 1.0 / maps))
         self.register_buffer("offset_", torch.zeros(()))
         self.enlarge = EnlargeAndBlur(whole, layout.input_hw, 0.0, share, layout.roi)
+
+    def seen(self, values: Tensor) -> Tensor:
+        """Values `(..., h, w)` where the teacher sees the picture alone, `(..., h', w')`."""
+        if not self.blind:
+            return values
+        return values[..., self.blind : -self.blind, self.blind : -self.blind]
+
+    def counted(self, values: Tensor) -> Tensor:
+        """Of `seen` what lies in the region of interest, `(..., places)`."""
+        seen = self.seen(values)
+        return seen[..., self.inside.to(seen.device)] if self.limited else seen.flatten(-2)
 
     def calibrate(self, held_out: Tensor) -> None:
         """Learn the normalisation from maps of good images, `(n, maps, h, w)`.
@@ -61,7 +87,7 @@ class MapHead(nn.Module):
         """
         count = held_out.shape[1]
         gains, offset = [], torch.zeros((), dtype=torch.float64)
-        for values in held_out[:, :, self.inside].double().unbind(1):
+        for values in self.counted(held_out).double().unbind(1):
             low = linear_quantile(values.flatten(), LOW)
             high = linear_quantile(values.flatten(), HIGH)
             spread = (high - low).clamp(min=max(_LEAST_SPREAD * float(low), 1e-12))
@@ -75,7 +101,7 @@ class MapHead(nn.Module):
         combined = maps[0] * self.gain_[0]
         for index, item in enumerate(maps[1:], start=1):
             combined = combined + item * self.gain_[index]
-        combined = combined + self.offset_
+        combined = self.seen(combined + self.offset_)
         if self.limited:
             combined = combined * self.inside
         if self.border:

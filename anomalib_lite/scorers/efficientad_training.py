@@ -67,7 +67,6 @@ class Lesson:
         self._std = self.std.to(self.device).view(-1, 1, 1)
         self._order = Shuffled(self.trained, context.seed)
         self._images: Iterator[tuple[int, Tensor]] | None = None
-        self._inside = scorer.head.inside if scorer.head.limited else None
 
     def training(self) -> Training:
         """The networks on their device, their optimiser and the step."""
@@ -107,7 +106,7 @@ class Lesson:
         first = first.float()
         loss = self._hard(self._teacher(index, pixels), first[:1])
         if self.pictures is not None:
-            loss = loss + first[1:].square().mean()
+            loss = loss + self.scorer.head.seen(first[1:].square()).mean()
         if self.scorer.autoencoder_net is not None:
             loss = loss + self._autoencoder_losses(step, pixels)
         return loss
@@ -163,7 +162,7 @@ class Lesson:
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
         for done, (index, pixels) in enumerate(self._pixels(iter(self.trained)), start=1):
             values = self._raw_teacher(index, pixels)[0]
-            values = self._inside_only(values).double().cpu()
+            values = self._seen(values).double().cpu()
             size, its_mean = values.shape[1], values.mean(dim=1)
             its_squares = (values - its_mean[:, None]).square().sum(dim=1)
             # Chan's update: sums of squares around the means, no cancellation.
@@ -176,11 +175,6 @@ class Lesson:
         if not bool(torch.isfinite(mean).all() and torch.isfinite(std).all()):
             raise FitError("the teacher gives NaN or infinity; its weights are damaged")
         return mean.float(), std.float()
-
-    def _inside_only(self, values: Tensor) -> Tensor:
-        """`(C, h, w)` -> `(C, places inside the region of interest)`."""
-        head = self.scorer.head
-        return values[:, head.inside.to(values.device)] if head.limited else values.flatten(1)
 
     def _raw_teacher(self, index: int, pixels: Tensor) -> Tensor:
         """The teacher on an image as it is: computed alone, so a cached one is the same number."""
@@ -211,9 +205,8 @@ class Lesson:
         return hard_feature_loss(squares, self.scorer.hard_quantile)
 
     def _seen(self, values: Tensor) -> Tensor:
-        if self._inside is None:
-            return values
-        return values[..., self._inside.to(values.device)]
+        """`(..., h, w)` -> `(..., places that count)`."""
+        return self.scorer.head.counted(values)
 
 
 def _channels_last(pixels: Tensor) -> Tensor:

@@ -168,8 +168,10 @@ def test_the_score_is_the_textbook_one(size):
     first = ((teacher - both[:, :channels]) ** 2).mean(1)
     second = ((scorer.autoencoder_net(frames) - both[:, channels:]) ** 2).mean(1)
     combined = 0.7 * first + 1.3 * second - 0.4
-    border = 4 if size == "S" else 0
-    padded = F.pad(combined, (border,) * 4)[:, None]
+    if size == "S":
+        padded = F.pad(combined, (4,) * 4)[:, None]
+    else:  # its teacher is padded: where it sees the padding nothing counts
+        padded = F.pad(combined[:, 2:-2, 2:-2], (2,) * 4)[:, None]
     expected = F.interpolate(padded, (64, 64), mode="bilinear")[:, 0] + 0.4
     scores = scorer(backbone(frames))
     torch.testing.assert_close(scores.map, expected, rtol=1e-4, atol=1e-5)
@@ -216,6 +218,23 @@ def test_outside_the_region_of_interest_the_map_is_flat():
     scores = scorer(backbone(pixels()))
     outside = scores.map[:, :, 32:]
     assert torch.equal(outside, torch.full_like(outside, float(-scorer.head.offset_)))
+
+
+def test_a_picture_that_is_all_edge_is_refused():
+    with pytest.raises(SettingsError, match="larger image size or region of interest"):
+        MapHead(FeatureLayout((32, 32), ()), (4, 4), border=0, maps=1, blind=2)
+
+
+def test_what_a_padded_teacher_says_at_the_edge_counts_for_nothing():
+    head = MapHead(FeatureLayout((64, 64), ()), (8, 8), border=0, maps=1, blind=2)
+    held_out = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    wild = held_out.clone()
+    wild[:, :, :2], wild[..., -2:] = 50.0, 50.0
+    head.calibrate(held_out)
+    expected = [head.gain_.clone(), head.offset_.clone(), *head([held_out[:, 0]])]
+    head.calibrate(wild)
+    for got, wanted in zip([head.gain_, head.offset_, *head([wild[:, 0]])], expected, strict=True):
+        assert torch.equal(got, wanted)
 
 
 def test_penalty_pictures_depend_on_seed_and_step_only():

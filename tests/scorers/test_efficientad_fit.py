@@ -41,6 +41,7 @@ def test_teacher_statistics_are_those_of_all_places_of_the_trained_images(good_f
     frames = np.stack([good_frames[index] for index in lesson.trained])
     batches = list(made._stream(list(frames)))
     maps = torch.cat([batch.features.maps["local"] for batch in batches]).double()
+    maps = maps[..., 2:-2, 2:-2]  # where the teacher sees no padding
     torch.testing.assert_close(lesson.mean.double(), maps.mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
     expected = maps.var((0, 2, 3), correction=0).sqrt()
     torch.testing.assert_close(lesson.std.double(), expected, rtol=1e-4, atol=1e-6)
@@ -51,6 +52,7 @@ def test_a_step_descends_the_papers_loss(good_frames, size):
     made = detector(size)
     lesson = lesson_of(made, good_frames)
     scorer, step = made.scorer, 3
+    inner = slice(2, -2) if size == "edge" else slice(None)
     with torch.no_grad():
         got = lesson.step_loss(step)
     index = lesson._order[step]
@@ -66,12 +68,14 @@ def test_a_step_descends_the_papers_loss(good_frames, size):
     generator = torch.Generator().manual_seed(step_seed(0, step, "drop"))
     with torch.no_grad():
         squares = (normal(frame) - scorer.student.network(frame.pixels)[:, :channels]) ** 2
+        squares = squares[..., inner, inner]
         hard = squares[squares >= torch.quantile(squares, 0.999)].mean()
-        silent = (scorer.student.network(picture)[:, :channels] ** 2).mean()
+        silent = (scorer.student.network(picture)[:, :channels] ** 2)[..., inner, inner].mean()
         predicted = scorer.autoencoder_net(changed, generator)
-        toward_teacher = ((normal(made.backbone(changed)) - predicted) ** 2).mean()
+        errors = (normal(made.backbone(changed)) - predicted) ** 2
+        toward_teacher = errors[..., inner, inner].mean()
         second = scorer.student.network(changed)[:, channels:]
-        toward_student = ((predicted - second) ** 2).mean()
+        toward_student = ((predicted - second) ** 2)[..., inner, inner].mean()
     expected = hard + silent + toward_teacher + toward_student
     assert float(got) == pytest.approx(float(expected), rel=1e-4)
 
@@ -106,10 +110,10 @@ def test_the_second_student_loss_reaches_the_autoencoder(good_frames):
 
 
 def test_training_lowers_the_held_out_loss(good_frames):
-    made = detector(steps=20).fit(good_frames)
+    made = detector(steps=40).fit(good_frames)
     curve = made.scorer.held_out_loss_
     assert float(curve[-1, 1]) < 0.9 * float(curve[0, 1])
-    assert int(curve[-1, 0]) == 20
+    assert int(curve[-1, 0]) == 40
 
 
 def test_training_in_bfloat16_learns_the_same_to_its_precision(fitted, good_frames, tmp_path):
