@@ -42,7 +42,7 @@ _TEACHERS = {
 _STEPS = {"S": 70_000, "M": 70_000, "edge": 10_000}
 _RATES = {"S": 1e-4, "M": 1e-4, "edge": 1e-3}
 _BORDER = {"S": 4, "M": 4, "edge": 0}
-_BLIND = {"S": 0, "M": 0, "edge": 2}
+_BLIND = {"S": 0, "M": 0, "edge": 1}
 _FLOATS_PER_PIXEL = {"S": 280, "M": 560, "edge": 60}
 _PICTURES_PER_STEP = 4
 

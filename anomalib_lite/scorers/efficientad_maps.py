@@ -31,7 +31,7 @@ class MapHead(nn.Module):
         border: cells of zeros to add on each side.
         maps: number of maps, 1 or 2.
         blind: cells of the grid on each side that count for nothing, because a padded teacher
-            sees its padding there; they become zeros as well.
+            sees most of its padding there; they repeat their inner neighbours.
 
     Attributes:
         inside: cells that are neither blind nor outside the region of interest.
@@ -52,16 +52,17 @@ class MapHead(nn.Module):
         blind: int = 0,
     ) -> None:
         super().__init__()
-        self.border = border + blind
+        self.border = border
         self.blind = blind
         self.limited = layout.roi is not None
         whole = (grid_hw[0] + 2 * border, grid_hw[1] + 2 * border)
         share = layout.cell_share(whole)
-        inner = share[self.border : -self.border or None, self.border : -self.border or None]
+        out = border + blind
+        inner = share[out : -out or None, out : -out or None]
         if not bool((inner > 0).any()):
             raise SettingsError(
                 f"nothing of the picture is left to judge: the outer {blind} of {grid_hw} cells "
-                "see beyond its edge; take a larger image size or region of interest"
+                "do not count; take a larger image size or region of interest"
             )
         self.register_buffer("inside", inner > 0, persistent=False)
         self.register_buffer("gain_", torch.full((maps,), 1.0 / maps))
@@ -104,6 +105,8 @@ class MapHead(nn.Module):
         combined = self.seen(combined + self.offset_)
         if self.limited:
             combined = combined * self.inside
+        if self.blind:
+            combined = F.pad(combined[:, None], (self.blind,) * 4, mode="replicate")[:, 0]
         if self.border:
             combined = F.pad(combined, (self.border,) * 4)
         enlarged = self.enlarge(combined) - self.offset_

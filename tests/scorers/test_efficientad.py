@@ -170,8 +170,8 @@ def test_the_score_is_the_textbook_one(size):
     combined = 0.7 * first + 1.3 * second - 0.4
     if size == "S":
         padded = F.pad(combined, (4,) * 4)[:, None]
-    else:  # its teacher is padded: where it sees the padding nothing counts
-        padded = F.pad(combined[:, 2:-2, 2:-2], (2,) * 4)[:, None]
+    else:  # its teacher is padded: the outer cells repeat the next ones
+        padded = F.pad(combined[:, None, 1:-1, 1:-1], (1,) * 4, mode="replicate")
     expected = F.interpolate(padded, (64, 64), mode="bilinear")[:, 0] + 0.4
     scores = scorer(backbone(frames))
     torch.testing.assert_close(scores.map, expected, rtol=1e-4, atol=1e-5)
@@ -222,14 +222,14 @@ def test_outside_the_region_of_interest_the_map_is_flat():
 
 def test_a_picture_that_is_all_edge_is_refused():
     with pytest.raises(SettingsError, match="larger image size or region of interest"):
-        MapHead(FeatureLayout((32, 32), ()), (4, 4), border=0, maps=1, blind=2)
+        MapHead(FeatureLayout((32, 32), ()), (2, 4), border=0, maps=1, blind=1)
 
 
 def test_what_a_padded_teacher_says_at_the_edge_counts_for_nothing():
-    head = MapHead(FeatureLayout((64, 64), ()), (8, 8), border=0, maps=1, blind=2)
+    head = MapHead(FeatureLayout((64, 64), ()), (8, 8), border=0, maps=1, blind=1)
     held_out = torch.rand(9, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     wild = held_out.clone()
-    wild[:, :, :2], wild[..., -2:] = 50.0, 50.0
+    wild[:, :, :1], wild[..., -1:] = 50.0, 50.0
     head.calibrate(held_out)
     expected = [head.gain_.clone(), head.offset_.clone(), *head([held_out[:, 0]])]
     head.calibrate(wild)
