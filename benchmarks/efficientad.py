@@ -2,15 +2,18 @@
 
     python benchmarks/efficientad.py --only accuracy --sets mvtec_ad/bottle --steps 5000
     python benchmarks/efficientad.py --only ablation --sets mvtec_loco_flat/juice_bottle
+    python benchmarks/efficientad.py --only choice --sets mvtec_ad/bottle
     python benchmarks/efficientad.py --only latency
     python benchmarks/efficientad.py --only training
 
 `accuracy` trains on all good images of a set, one tenth of them held out for the map normalisation,
 and measures the last step at 256 x 256; `padim`, `patchcore` and `mvg` on resnet18 stand beside
 it. `ablation` switches one part off at a time. Both leave checkpoints in --work and go on from
-there when they are run again. `latency` exports both sizes and runs them in turn in ONNX Runtime
-and OpenVINO, beside their multiply-adds and the machine's matrix-product peak. `gpu` measures S
-on CUDA, transfers included. Nothing is chosen by these test images.
+there when they are run again. `choice` compares hard quantiles without a defect: every fifth good
+image is kept out and judged beside copies with simulated defects. `latency` exports both sizes and
+runs them in turn in ONNX Runtime and OpenVINO, beside their multiply-adds and the machine's
+matrix-product peak. `gpu` measures S on CUDA, transfers included. Nothing is chosen by these test
+images.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
+from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
 from anomalib_lite.edge.engines import open_engine
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import aupro, auroc, pixel_metrics
@@ -56,6 +60,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "autoencoder off": {"autoencoder": False},
     "map normalisation off": {"map_normalisation": False},
 }
+HARD_QUANTILES = (0.999, 0.99, 0.0)
+KEPT_OUT = 5
 ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
 SIDE = 256
 
@@ -113,6 +119,46 @@ def measure(
         f"\r| {Path(name).name} | {label} | {figures} | {len(paths)} | {steps} | {seconds:.0f} |",
         flush=True,
     )
+
+
+def choice(options: argparse.Namespace) -> None:
+    """Hard quantiles judged by simulated defects on good images that were kept out."""
+    print("| set | hard quantile | image AUROC | pixel AUROC | steps |", flush=True)
+    print("| --- | --- | --- | --- | --- |")
+    for name in options.sets:
+        good = options.data / name / "train/good"
+        paths = sorted(path for path in good.iterdir() if path.is_file())
+        learnt = [path for index, path in enumerate(paths) if index % KEPT_OUT]
+        for quantile in HARD_QUANTILES:
+            settings = {"hard_quantile": quantile, "steps": options.steps, "bf16": options.bf16}
+            detector = Detector("efficientad", image_size=SIDE, seed=options.seed, **settings)
+            tell = progress(f"{Path(name).name} {quantile}")
+            stream = ImageStream(open_source(learnt), detector.backbone, detector.spec)
+            with torch.no_grad():
+                detector.scorer.fit(stream, FitContext(options.seed, tell))
+            image, pixel = simulated_figures(detector, paths[::KEPT_OUT])
+            print(
+                f"| {Path(name).name} | {quantile} | {image:.4f} | {pixel:.4f} | {options.steps} |",
+                flush=True,
+            )
+
+
+def simulated_figures(detector: Detector, paths: list[Path]) -> tuple[float, float]:
+    """Image and pixel AUROC of good images against copies with one simulated defect each."""
+    stream = ImageStream(open_source(paths), detector.backbone, detector.spec)
+    frames = np.stack([frame for _, frame in stream.prepared()])
+    shown, masks, labels = list(frames), [np.zeros(frames.shape[1:3], np.uint8)] * len(frames), []
+    labels += [False] * len(frames)
+    for index, frame in enumerate(frames):
+        for number, kind in enumerate(DEFECT_KINDS):
+            rng = np.random.default_rng([7, index, number])
+            made = simulate_defect(frame, frames[(index + 1) % len(frames)], kind, rng)
+            shown.append(made.frame)
+            masks.append((made.mask > 0.5).astype(np.uint8))
+            labels.append(True)
+    found = [detector.run(np.stack(shown[at : at + 8])) for at in range(0, len(shown), 8)]
+    scores, maps = (np.concatenate(items) for items in zip(*found, strict=True))
+    return auroc(scores, np.array(labels)), pixel_metrics(maps, np.stack(masks)).auroc
 
 
 def test_figures(detector: Detector, folder: Path) -> str:
@@ -315,6 +361,7 @@ def captured(graph: nn.Module, host: torch.Tensor) -> Callable[[], None]:
 PARTS = {
     "accuracy": accuracy,
     "ablation": ablation,
+    "choice": choice,
     "training": training,
     "latency": latency,
     "gpu": gpu,
@@ -347,7 +394,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=list(PARTS), default="accuracy")
     options = parser.parse_args()
-    if options.only in ("accuracy", "ablation"):
+    if options.only in ("accuracy", "ablation", "choice"):
         if not options.data.is_dir():
             sys.exit(f"needs {options.data}; name another with --data")
         if options.weights.is_dir():
