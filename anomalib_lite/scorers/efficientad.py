@@ -43,6 +43,7 @@ _STEPS = {"S": 70_000, "M": 70_000, "edge": 10_000}
 _RATES = {"S": 1e-4, "M": 1e-4, "edge": 1e-3}
 _BORDER = {"S": 4, "M": 4, "edge": 0}
 _BLIND = {"S": 0, "M": 0, "edge": 1}
+_HARD = {"S": 0.999, "M": 0.999, "edge": 0.99}
 _FLOATS_PER_PIXEL = {"S": 280, "M": 560, "edge": 60}
 _PICTURES_PER_STEP = 4
 
@@ -62,7 +63,7 @@ class EfficientAd(Scorer):
             makes procedural pictures.
         learning_rate: of Adam; None takes the paper's 1e-4 (edge: 1e-3).
         hard_quantile: the student learns from the squared differences above this quantile; 0 from
-            all of them.
+            all of them. None takes the paper's 0.999 (edge: 0.99).
         penalty: whether the student must stay silent on penalty pictures.
         autoencoder: whether there is one; without it logical defects go unseen.
         map_normalisation: whether held-out good images bring both maps to one scale.
@@ -88,7 +89,7 @@ class EfficientAd(Scorer):
         minutes: float | None = None,
         penalty_pictures: str | None = None,
         learning_rate: float | None = None,
-        hard_quantile: float = 0.999,
+        hard_quantile: float | None = None,
         penalty: bool = True,
         autoencoder: bool = True,
         map_normalisation: bool = True,
@@ -98,7 +99,7 @@ class EfficientAd(Scorer):
         super().__init__()
         if size not in get_args(EfficientAdSize):
             raise SettingsError(f"size is {size!r}; choose S, M or edge")
-        if not 0 <= hard_quantile < 1:
+        if hard_quantile is not None and not 0 <= hard_quantile < 1:
             raise SettingsError(f"hard_quantile is {hard_quantile}; choose 0 to below 1")
         if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise SettingsError(f"learning_rate is {learning_rate}; choose a rate above 0")
@@ -171,6 +172,11 @@ class EfficientAd(Scorer):
     def rate(self) -> float:
         """Learning rate of the training."""
         return _RATES[self.size] if self.learning_rate is None else self.learning_rate
+
+    @property
+    def quantile(self) -> float:
+        """Quantile of the hard loss."""
+        return _HARD[self.size] if self.hard_quantile is None else self.hard_quantile
 
     def memory_bytes(self) -> int:
         """Weights with gradients and moments, one step's maps, and cached teacher outputs."""

@@ -202,7 +202,7 @@ class Lesson:
 
     def _hard(self, teacher: Tensor, first: Tensor) -> Tensor:
         squares = self._seen((teacher - first).square())
-        return hard_feature_loss(squares, self.scorer.hard_quantile)
+        return hard_feature_loss(squares, self.scorer.quantile)
 
     def _seen(self, values: Tensor) -> Tensor:
         """`(..., h, w)` -> `(..., places that count)`."""
