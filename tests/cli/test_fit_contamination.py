@@ -13,7 +13,7 @@ from anomalib_lite.pool_audit import audit_by_pool, pool_for
 
 FIT = ["--backbone", "filters", "--image-size", "64", "--set", "num_features=12"]
 BAD = ("03<b>.png", "11.png", "20.png")
-BY_POOL = ["--detector", "mvg", "--image-size", "64", "--audit-by", "musc"]
+BY_POOL = ["--detector", "mvg", "--image-size", "128", "--audit-by", "musc"]
 
 
 @pytest.fixture(scope="module")
