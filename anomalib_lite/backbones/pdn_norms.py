@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,14 @@ def fold_norms(trained: nn.Module, plain: nn.Module) -> nn.Module:
         trained: built with `norm=True`.
         plain: the same, built with `norm=False`; it is filled and returned.
     """
-    targets = dict(plain.named_modules())
     with torch.no_grad():
-        for name, module in trained.named_modules():
-            target = targets.get(name)
-            if isinstance(module, ConvUnit):
-                assert isinstance(target, ConvUnit)
-                assert target.conv.bias is not None
-                weight, bias = module.folded()
-                target.conv.weight.copy_(weight)
-                target.conv.bias.copy_(bias)
-            elif isinstance(module, nn.Conv2d) and module.bias is not None:
-                assert isinstance(target, nn.Conv2d)
-                target.load_state_dict(module.state_dict())
+        for unit, target in _units(trained, plain):
+            assert target.conv.bias is not None
+            weight, bias = unit.folded()
+            target.conv.weight.copy_(weight)
+            target.conv.bias.copy_(bias)
+        for head, target_head in _heads(trained, plain):
+            target_head.load_state_dict(head.state_dict())
     return plain
 
 
@@ -44,26 +39,38 @@ def unfold_norms(plain: nn.Module, trained: nn.Module, pixels: Tensor) -> nn.Mod
         trained: the same, built with `norm=True`; it is filled and returned.
         pixels: `(N, 3, H, W)`, as varied as the training pictures.
     """
-    sources = dict(plain.named_modules())
     hooks = []
     with torch.no_grad():
-        for name, module in trained.named_modules():
-            source = sources.get(name)
-            if isinstance(module, ConvUnit):
-                assert isinstance(source, ConvUnit)
-                assert source.conv.bias is not None
-                module.conv.weight.copy_(source.conv.weight)
-                assert module.norm is not None
-                bias = source.conv.bias
-                hooks.append(module.norm.register_forward_pre_hook(_undo_with(bias)))
-            elif isinstance(module, nn.Conv2d) and module.bias is not None:
-                assert isinstance(source, nn.Conv2d)
-                module.load_state_dict(source.state_dict())
+        for unit, source in _units(trained, plain):
+            assert source.conv.bias is not None
+            assert unit.norm is not None
+            unit.conv.weight.copy_(source.conv.weight)
+            hooks.append(unit.norm.register_forward_pre_hook(_undo_with(source.conv.bias)))
+        for head, source_head in _heads(trained, plain):
+            head.load_state_dict(source_head.state_dict())
         trained.eval()
         trained(pixels)
     for hook in hooks:
         hook.remove()
     return trained
+
+
+def _units(trained: nn.Module, plain: nn.Module) -> Iterator[tuple[ConvUnit, ConvUnit]]:
+    """Convolutions with batch norm, each beside its like without."""
+    for name, unit in trained.named_modules():
+        if isinstance(unit, ConvUnit):
+            like = plain.get_submodule(name)
+            assert isinstance(like, ConvUnit)
+            yield unit, like
+
+
+def _heads(trained: nn.Module, plain: nn.Module) -> Iterator[tuple[nn.Conv2d, nn.Conv2d]]:
+    """Linear convolutions, which have no batch norm but a bias, each beside its like."""
+    for name, head in trained.named_modules():
+        if isinstance(head, nn.Conv2d) and head.bias is not None:
+            like = plain.get_submodule(name)
+            assert isinstance(like, nn.Conv2d)
+            yield head, like
 
 
 def _undo_with(bias: Tensor) -> Callable[[nn.Module, tuple[Tensor]], None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -84,34 +84,30 @@ class Targets(nn.Module):
 
 
 def standardisation(
-    targets: Targets, crops: Iterable[Tensor], again: Iterable[Tensor]
+    targets: Targets, batches: Callable[[], Iterable[Tensor]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Mean and standard deviation of each target channel, in two passes (EfficientAD 2.2).
 
     Args:
         targets: the teacher's side.
-        crops: batches, all of one size.
-        again: the same batches once more.
+        batches: gives the same crops each time, in batches of one size.
     """
-    sums: dict[str, list[Tensor]] = {}
-    for batch in crops:
-        for name, maps in targets(batch).items():
-            sums.setdefault(name, []).append(_channel_means(maps))
-    mean = {name: torch.stack(means).mean(0).float() for name, means in sums.items()}
-    squares: dict[str, list[Tensor]] = {}
-    for batch in again:
-        for name, maps in targets(batch).items():
-            off = (maps - mean[name].view(-1, 1, 1)).square()
-            squares.setdefault(name, []).append(_channel_means(off))
-    std = {
-        name: torch.stack(means).mean(0).float().sqrt().clamp(min=_LEAST_STD)
-        for name, means in squares.items()
-    }
+    mean = _averaged(targets(batch) for batch in batches())
+    squares = _averaged(
+        {name: (maps - mean[name].view(-1, 1, 1)).square() for name, maps in targets(batch).items()}
+        for batch in batches()
+    )
+    std = {name: value.sqrt().clamp(min=_LEAST_STD) for name, value in squares.items()}
     return mean, std
 
 
-def _channel_means(maps: Tensor) -> Tensor:
-    return maps.mean(dim=(0, 2, 3), dtype=torch.float64)
+def _averaged(maps_by_name: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of each channel over all batches and places, by name."""
+    means: dict[str, list[Tensor]] = {}
+    for batch in maps_by_name:
+        for name, maps in batch.items():
+            means.setdefault(name, []).append(maps.mean(dim=(0, 2, 3), dtype=torch.float64))
+    return {name: torch.stack(values).mean(0).float() for name, values in means.items()}
 
 
 class Student(nn.Module):

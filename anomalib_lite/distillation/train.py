@@ -292,9 +292,9 @@ class Distillation:
         return error
 
     def _measure_targets(self) -> None:
-        crops = (self._drawn(3, index) for index in range(_STATISTICS_BATCHES))
-        again = (self._drawn(3, index) for index in range(_STATISTICS_BATCHES))
-        self.mean, self.std = standardisation(self.targets, crops, again)
+        self.mean, self.std = standardisation(
+            self.targets, lambda: (self._drawn(3, index) for index in range(_STATISTICS_BATCHES))
+        )
 
     def _drawn(self, purpose: int, index: int, *, held_out: bool = False) -> Tensor:
         settings = self.settings
