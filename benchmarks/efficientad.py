@@ -48,6 +48,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "efficientad edge": ("efficientad", {"size": "edge"}),
     "efficientad S": ("efficientad", {"size": "S"}),
     "stfpm": ("stfpm", {"backbone": "resnet18"}),
+    "stfpm pdn_edge": ("stfpm", {"backbone": "pdn_edge"}),
     "padim": ("padim", {"backbone": "resnet18"}),
     "patchcore": ("patchcore", {"backbone": "resnet18"}),
     "mvg": ("mvg", {"backbone": "resnet18"}),
@@ -92,9 +93,10 @@ def measure(
     settings = dict(settings)
     if kind in TRAINED and options.steps is not None:
         settings["steps"] = options.steps
+    if kind in TRAINED:
+        settings["bf16"] = options.bf16
     if kind == "efficientad":
         settings["device"] = options.device
-        settings["bf16"] = options.bf16
         if options.penalty_pictures:
             settings["penalty_pictures"] = str(options.penalty_pictures)
     detector = Detector(kind, image_size=SIDE, seed=options.seed, **settings)

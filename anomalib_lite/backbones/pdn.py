@@ -10,7 +10,7 @@ from 39 pixels around it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -219,12 +219,16 @@ class EdgePatchNetwork(nn.Module):
 class EdgeNetwork(nn.Module):
     """`edge` with all its outputs: imitations of a ResNet's layers, and the patch vector.
 
+    What a ResNet's fine layers see is wider than the fine stages here; what they miss comes from
+    the stage below, doubled in size (a linear top-down path, as in feature pyramids).
+
     Args:
         channels: channels of `stride4`, `stride8`, `stride16` and `local`.
         norm: with batch norm, for training.
     """
 
     STRIDES: ClassVar[dict[str, int]] = {"stride4": 4, "stride8": 8, "stride16": 16, "local": 8}
+    TOP_DOWN: ClassVar[dict[str, str]] = {"stride4": "wide4", "stride8": "wide8"}
 
     def __init__(
         self, channels: tuple[int, int, int, int] = (64, 128, 256, EMBEDDING), *, norm: bool = False
@@ -241,22 +245,43 @@ class EdgeNetwork(nn.Module):
         self.stride8 = nn.Conv2d(MIDDLE, channels[1], 1)
         self.stride16 = nn.Conv2d(COARSE, channels[2], 1)
         self.local = LocalHead(channels[3], norm=norm)
+        self.wide4 = nn.Conv2d(MIDDLE, channels[0], 1, bias=False)
+        self.wide8 = nn.Conv2d(COARSE, channels[1], 1, bias=False)
+        for top_down in (self.wide4, self.wide8):
+            nn.init.zeros_(top_down.weight)
 
     def forward(self, pixels: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Maps by name; only what the wanted layers need is computed."""
         fine, middle = self.trunk(pixels)
         maps: dict[str, Tensor] = {}
-        if "stride4" in layers:
-            maps["stride4"] = self.stride4(fine)
         if "local" in layers:
             maps["local"] = self.local(middle)
-        if "stride8" in layers or "stride16" in layers:
+        if {"stride4", "stride8", "stride16"} & set(layers):
             middle = self.stage8(middle)
+        if "stride4" in layers:
+            maps["stride4"] = _add_doubled(self.stride4(fine), self.wide4(middle))
+        if {"stride8", "stride16"} & set(layers):
+            coarse = self.stage16(middle)
         if "stride8" in layers:
-            maps["stride8"] = self.stride8(middle)
+            maps["stride8"] = _add_doubled(self.stride8(middle), self.wide8(coarse))
         if "stride16" in layers:
-            maps["stride16"] = self.stride16(self.stage16(middle))
+            maps["stride16"] = self.stride16(coarse)
         return {name: maps[name] for name in layers}
+
+    @classmethod
+    def completed(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights from before there were top-down paths: zeros leave their function as it was."""
+        made = dict(state)
+        for (head, path), stage in zip(cls.TOP_DOWN.items(), (MIDDLE, COARSE), strict=True):
+            if f"{head}.weight" in state:
+                width = state[f"{head}.weight"].shape[0]
+                made.setdefault(f"{path}.weight", torch.zeros(width, stage, 1, 1))
+        return made
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        own = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+        state.update({prefix + key: value for key, value in self.completed(own).items()})
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def patch_network(self) -> EdgePatchNetwork:
         """The part that gives the patch vector, with copies of its weights (folded networks)."""
@@ -264,3 +289,12 @@ class EdgeNetwork(nn.Module):
         own = self.state_dict()
         network.load_state_dict({key: own[key].clone() for key in network.state_dict()})
         return network
+
+
+def _add_doubled(fine: Tensor, coarse: Tensor) -> Tensor:
+    """A map plus one of half its size, each cell repeated 2x2 (cut where a side is odd)."""
+    height, width = fine.shape[2:]
+    doubled = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+    if doubled.shape[2:] != fine.shape[2:]:
+        doubled = doubled[:, :, :height, :width]
+    return fine + doubled

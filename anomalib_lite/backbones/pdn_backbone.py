@@ -59,6 +59,8 @@ class _PatchBackbone(Backbone):
                 )
             state, self.weights_sha256 = read_weights(path)
             wide = {key: value.float() for key, value in state.items()}
+            if isinstance(self.net, EdgeNetwork):
+                wide = EdgeNetwork.completed(wide)
             fit_weights(self.net, wide, name=self.name, origin=str(path))
         self.eval().requires_grad_(False)
 

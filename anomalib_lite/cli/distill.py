@@ -77,9 +77,9 @@ def distill(
     from anomalib_lite.backbones import create_backbone
     from anomalib_lite.backbones.pdn import Size
     from anomalib_lite.backbones.pdn_backbone import SHIPPED
-    from anomalib_lite.backbones.weights import read_weights
     from anomalib_lite.distillation.pictures import PicturePool
-    from anomalib_lite.distillation.train import Distillation, DistillSettings
+    from anomalib_lite.distillation.settings import DistillSettings
+    from anomalib_lite.distillation.train import Distillation
     from anomalib_lite.distillation.weights_file import write_weights
     from anomalib_lite.edge.errors import SettingsError
     from anomalib_lite.edge.files import ensure_writable
@@ -108,17 +108,13 @@ def distill(
     err.print(f"{sum(map(len, pool.groups))} pictures, {pool.bytes / 1e6:.0f} MB in memory")
     for name, why in list(pool.skipped.items())[:20]:
         err.print(f"  skipped {name}: {why}")
-    run = Distillation(pool, network, settings)
     first = None
     if start:
         first = SHIPPED / f"pdn_{size}.safetensors" if start == "shipped" else Path(start)
+    run = Distillation(pool, network, settings, start=first)
     if resume and checkpoint.exists():
-        # The checkpoint holds what they became; only which they were must agree.
-        run.started_from = read_weights(first)[1] if first else ""
         run.resume(checkpoint)
         err.print(f"going on at step {run.step}")
-    elif first:
-        run.start_from(first)
     done = _train(run, checkpoint, minutes)
     write_weights(run, out, note=note)
     _tell(run, out, checkpoint)

@@ -64,6 +64,7 @@ class Targets(nn.Module):
             pixels = self.backbone.normalise(crops_nhwc)
             if self.size != "edge":
                 pixels = F.interpolate(pixels, self.side, mode="bilinear", align_corners=False)
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
             maps = self.backbone(pixels).maps
             embedding = self._embed(maps)
             if self.size != "edge":
@@ -143,6 +144,11 @@ class Student(nn.Module):
             found[name] = head if isinstance(head, nn.Conv2d) else list(head)[-1]  # type: ignore[arg-type]
         return found
 
+    def top_down(self) -> dict[str, nn.Conv2d]:
+        """The linear path from the stage below that is added to an output, where it has one."""
+        paths = EdgeNetwork.TOP_DOWN if self.size == "edge" else {}
+        return {name: getattr(self.net, path) for name, path in paths.items()}
+
 
 def scale_heads(student: Student, mean: dict[str, Tensor], std: dict[str, Tensor]) -> None:
     """Let a student that learnt standardised targets give them in the teacher's units, exactly."""
@@ -151,6 +157,8 @@ def scale_heads(student: Student, mean: dict[str, Tensor], std: dict[str, Tensor
             assert head.bias is not None
             head.weight.mul_(std[name].view(-1, 1, 1, 1))
             head.bias.mul_(std[name]).add_(mean[name])
+        for name, path in student.top_down().items():
+            path.weight.mul_(std[name].view(-1, 1, 1, 1))
 
 
 def unscale_heads(student: Student, mean: dict[str, Tensor], std: dict[str, Tensor]) -> None:

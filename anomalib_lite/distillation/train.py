@@ -6,19 +6,21 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
-from anomalib_lite.backbones.pdn import Size
-from anomalib_lite.backbones.pdn_norms import fold_norms, unfold_norms
+from anomalib_lite.backbones.pdn import EdgeNetwork
+from anomalib_lite.backbones.pdn_norms import fold_norms
 from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.weights import fit_weights, read_weights, tensors_below
 from anomalib_lite.distillation.pictures import PicturePool
+from anomalib_lite.distillation.settings import DistillSettings
 from anomalib_lite.distillation.teacher import (
     Student,
     Targets,
@@ -26,7 +28,7 @@ from anomalib_lite.distillation.teacher import (
     standardisation,
     unscale_heads,
 )
-from anomalib_lite.edge.errors import ModelFileError, SettingsError
+from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.scorers.checkpoints import optimiser_tensors, restore_optimiser
 from anomalib_lite.scorers.training import stop_on_interrupt
@@ -36,45 +38,11 @@ Report = Callable[[int, float, float | None], None]
 
 _STATISTICS_BATCHES = 40
 _HELD_OUT_BATCHES = 4
-_START_BATCHES = 4
 _WARM_UP = 200
 _CLIP = 1.0
-
-
-@dataclass(frozen=True)
-class DistillSettings:
-    """How to distil.
-
-    Attributes:
-        size: `"edge"`, `"small"` or `"medium"`.
-        steps: optimiser steps; the learning rate falls to zero over them.
-        batch_size: crops a step.
-        side: of a crop, pixels (a multiple of 16).
-        learning_rate: largest; it rises over the first steps and falls linearly.
-        weight_decay: of AdamW.
-        bf16: compute in bfloat16 (weights and optimiser stay float32); quicker where the processor
-            knows it.
-        seed: same seed, same pictures, same threads: same bytes.
-    """
-
-    size: Size = "edge"
-    steps: int = 20000
-    batch_size: int = 24
-    side: int = 160
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    bf16: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.size not in get_args(Size):
-            raise SettingsError(f"size is {self.size!r}; choose small, medium or edge")
-        if self.steps < 1 or self.batch_size < 1:
-            raise SettingsError("steps and batch size must be at least 1")
-        if self.side < 64 or self.side % 16:
-            raise SettingsError(f"side is {self.side}; choose a multiple of 16 from 64")
-        if not 0 < self.learning_rate < 1:
-            raise SettingsError(f"learning rate is {self.learning_rate}; choose between 0 and 1")
+_NORM_MOMENTUM = 0.02
+_BATCH_STATISTICS = 0.75
+"""Share of the steps in which batch norm goes by the statistics of its batch."""
 
 
 class Distillation:
@@ -84,21 +52,36 @@ class Distillation:
         pool: the pictures.
         teacher: frozen backbone.
         settings: how.
+        start: weights to begin with instead of random ones: what `write_weights` wrote, of the same
+            size and from a teacher with as many channels. Such a run trains without batch norm.
 
     Attributes:
         step: steps done.
         held_out: (step, error) on crops of pictures never trained on; 1 is a constant guess.
+
+    Raises:
+        WeightsError: `start` is damaged, or of another network.
     """
 
-    def __init__(self, pool: PicturePool, teacher: Backbone, settings: DistillSettings) -> None:
+    def __init__(
+        self,
+        pool: PicturePool,
+        teacher: Backbone,
+        settings: DistillSettings,
+        start: Path | None = None,
+    ) -> None:
         self.pool = pool
         self.settings = settings
         self.targets = Targets(teacher, settings.size, settings.side).eval()
         self.teacher_name = teacher.name
         self.teacher_sha256 = teacher.weights_sha256
+        self.norm = settings.size == "edge" and start is None
         with seeded(settings.seed):
-            norm = settings.size == "edge"
-            self.student = Student(settings.size, self.targets.channels, norm=norm)
+            self.student = Student(settings.size, self.targets.channels, norm=self.norm)
+        self.started_from = self._read(start) if start else ""
+        for module in self.student.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = _NORM_MOMENTUM
         self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -107,30 +90,16 @@ class Distillation:
         self.held_out: list[tuple[int, float]] = []
         self.mean: dict[str, Tensor] = {}
         self.std: dict[str, Tensor] = {}
-        self.started_from = ""
 
-    def start_from(self, weights: Path) -> None:
-        """Begin with weights that an earlier run left instead of random ones.
-
-        Args:
-            weights: what `write_weights` wrote, of the same size and from a teacher with as many
-                channels.
-
-        Raises:
-            WeightsError: damaged, or of another network.
-        """
-        if not self.mean:
-            self._measure_targets()
-        state, self.started_from = read_weights(weights)
-        plain = Student(self.settings.size, self.targets.channels, norm=False)
+    def _read(self, weights: Path) -> str:
+        """Weights into the student, in the teacher's units for now; returns their sha256."""
+        state, digest = read_weights(weights)
         wide = {key: value.float() for key, value in state.items()}
-        fit_weights(plain.net, wide, name=f"pdn_{self.settings.size}", origin=str(weights))
-        unscale_heads(plain, self.mean, self.std)
         if self.settings.size == "edge":
-            crops = torch.cat([self._drawn(3, index) for index in range(_START_BATCHES)])
-            unfold_norms(plain, self.student, self._pixels(crops))
-        else:
-            self.student.load_state_dict(plain.state_dict())
+            wide = EdgeNetwork.completed(wide)
+        name = f"pdn_{self.settings.size}"
+        fit_weights(self.student.net, wide, name=name, origin=str(weights))
+        return digest
 
     def run(
         self,
@@ -150,6 +119,8 @@ class Distillation:
         """
         if not self.mean:
             self._measure_targets()
+            if self.started_from:
+                unscale_heads(self.student, self.mean, self.std)
         saved = time.monotonic()
         check = max(1, self.settings.steps // 40)
         with stop_on_interrupt() as stop_asked:
@@ -171,12 +142,10 @@ class Distillation:
     def network(self) -> nn.Module:
         """The student as it is now: batch norm folded, outputs in the teacher's units."""
         plain = Student(self.settings.size, self.targets.channels, norm=False)
-        self.student.eval()
-        if self.settings.size == "edge":
+        if self.norm:
             fold_norms(self.student, plain)
         else:
             plain.load_state_dict(self.student.state_dict())
-        self.student.train()
         scale_heads(plain, self.mean, self.std)
         return plain.net.eval()
 
@@ -245,7 +214,9 @@ class Distillation:
     def _learn(self, crops: Tensor) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * self._rate()
-        self.student.train()
+        # A batch norm that goes by its batch is another network than the one that is shipped: the
+        # last steps learn with the statistics as they stay.
+        self.student.train(self.step < _BATCH_STATISTICS * self.settings.steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
             wanted = self._standardised(crops)
             maps = self.student(self._pixels(crops))
@@ -274,7 +245,7 @@ class Distillation:
 
     def _error(self, maps: dict[str, Tensor], wanted: dict[str, Tensor]) -> Tensor:
         """Mean over the outputs of the mean squared error."""
-        errors = [(maps[name].float() - wanted[name]).square().mean() for name in wanted]
+        errors = [F.mse_loss(maps[name].float(), wanted[name]) for name in wanted]
         return torch.stack(errors).mean()
 
     def _measure(self) -> float:

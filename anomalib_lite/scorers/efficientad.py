@@ -29,7 +29,8 @@ from anomalib_lite.scorers.efficientad_networks import (
     Student,
     student_grid,
 )
-from anomalib_lite.scorers.efficientad_training import TEACHER_CACHE_BYTES, Lesson
+from anomalib_lite.scorers.efficientad_training import Lesson
+from anomalib_lite.scorers.teacher_cache import TEACHER_CACHE_BYTES
 from anomalib_lite.scorers.training import Budget, step_seed, train
 
 EfficientAdSize = Literal["S", "M", "edge"]

@@ -15,12 +15,12 @@ from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext
 from anomalib_lite.scorers.efficientad_losses import augmented, hard_feature_loss
 from anomalib_lite.scorers.efficientad_pictures import PenaltyPictures
+from anomalib_lite.scorers.teacher_cache import TeacherCache
 from anomalib_lite.scorers.training import Shuffled, Training, held_back, step_seed, usable_images
 
 if TYPE_CHECKING:
     from anomalib_lite.scorers.efficientad import EfficientAd
 
-TEACHER_CACHE_BYTES = 512 << 20
 HELD_OUT_SHARE = 0.1
 _WATCHED = 8
 _WEIGHT_DECAY = 1e-5
@@ -61,7 +61,7 @@ class Lesson:
             self.pictures = PenaltyPictures(
                 scorer.penalty_pictures, scorer.layout.input_hw, context.seed
             )
-        self._cached: dict[int, Tensor] = {}
+        self._cache = TeacherCache(self.backbone)
         self.mean, self.std = self._teacher_statistics()
         self._mean = self.mean.to(self.device).view(-1, 1, 1)
         self._std = self.std.to(self.device).view(-1, 1, 1)
@@ -85,7 +85,7 @@ class Lesson:
 
     def end(self) -> None:
         """The networks as they are saved, loaded and exported."""
-        self._cached.clear()
+        self._cache.clear()
         for network in (self.scorer.student, self.scorer.autoencoder_net):
             if network is not None:
                 _move(network, torch.device("cpu"), torch.contiguous_format)
@@ -177,13 +177,8 @@ class Lesson:
         return mean.float(), std.float()
 
     def _raw_teacher(self, index: int, pixels: Tensor) -> Tensor:
-        """The teacher on an image as it is: computed alone, so a cached one is the same number."""
-        found = self._cached.get(index)
-        if found is None:
-            found = self._through_teacher(pixels)
-            if (len(self._cached) + 1) * found.numel() * 4 <= TEACHER_CACHE_BYTES:
-                self._cached[index] = found
-        return found
+        """The teacher on an image as it is."""
+        return self._cache.maps(index, pixels)[self.scorer.teacher.name]
 
     def _through_teacher(self, pixels: Tensor) -> Tensor:
         with torch.no_grad():

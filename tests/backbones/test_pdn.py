@@ -12,6 +12,7 @@ from anomalib_lite.backbones.pdn import (
 )
 from anomalib_lite.backbones.pdn_backbone import SHIPPED
 from anomalib_lite.backbones.pdn_norms import fold_norms
+from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.distillation.weights_file import read_card
 from anomalib_lite.edge.errors import SettingsError, WeightsError
 
@@ -42,8 +43,9 @@ def test_published_networks_give_the_grid_that_is_announced(size, side, padded, 
 
 @pytest.mark.parametrize("size", ["small", "medium"])
 def test_an_unpadded_cell_sees_33_pixels_and_no_more(size):
-    network = patch_network(size, 4)
-    pixels = torch.randn(1, 3, 49, 49, requires_grad=True)
+    with seeded():
+        network = patch_network(size, 4)
+        pixels = torch.randn(1, 3, 49, 49, requires_grad=True)
     network(pixels)[0, :, 2, 1].sum().backward()
     rows, columns = pixels.grad.abs().sum(dim=(0, 1)).nonzero(as_tuple=True)
     assert (int(rows.min()), int(rows.max())) == (8, 40)
@@ -88,8 +90,44 @@ def trained_like():
     return network.eval()
 
 
+def with_top_down_paths(network):
+    """Paths that have learnt something: they begin as zeros."""
+    generator = torch.Generator().manual_seed(2)
+    for path in EdgeNetwork.TOP_DOWN.values():
+        getattr(network, path).weight.data.normal_(std=0.1, generator=generator)
+    return network
+
+
+@pytest.mark.parametrize("size_hw", [(64, 64), (72, 101)])
+def test_fine_outputs_add_what_the_stage_below_knows_to_each_of_its_cells(size_hw):
+    pixels = torch.randn(1, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    network = EdgeNetwork()
+    plain = network(pixels, tuple(EdgeNetwork.STRIDES))
+    whole = with_top_down_paths(network)(pixels, tuple(EdgeNetwork.STRIDES))
+    middle = network.stage8(network.trunk(pixels)[1])
+    for name, path, below in (
+        ("stride4", network.wide4, middle),
+        ("stride8", network.wide8, network.stage16(middle)),
+    ):
+        height, width = plain[name].shape[2:]
+        each = path(below).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        torch.testing.assert_close(whole[name], plain[name] + each[:, :, :height, :width])
+    for name in ("stride16", "local"):
+        assert torch.equal(whole[name], plain[name])
+
+
+def test_weights_from_before_the_top_down_paths_answer_as_they_did():
+    network = with_top_down_paths(EdgeNetwork())
+    old = {k: v for k, v in EdgeNetwork().state_dict().items() if not k.startswith("wide")}
+    network.load_state_dict(old)
+    assert not network.wide4.weight.any()
+    holder = torch.nn.ModuleDict({"net": with_top_down_paths(EdgeNetwork())})
+    holder.load_state_dict({f"net.{key}": value for key, value in old.items()})
+    assert not holder["net"].wide8.weight.any()
+
+
 def test_folding_batch_norm_changes_no_output():
-    trained, pixels = trained_like(), torch.randn(1, 3, 64, 64)
+    trained, pixels = with_top_down_paths(trained_like()), torch.randn(1, 3, 64, 64)
     plain = fold_norms(trained, EdgeNetwork()).eval()
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in plain.modules())
     with torch.no_grad():

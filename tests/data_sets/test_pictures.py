@@ -5,6 +5,7 @@ import pytest
 
 from anomalib_lite.data.pictures import draw_marks, procedural_picture
 from anomalib_lite.data.pictures.fields import FIELDS, spread
+from anomalib_lite.data.pictures.made import KINDS, made_thing
 from anomalib_lite.data.pictures.scenes import random_shape
 
 
@@ -54,3 +55,50 @@ def test_shapes_are_as_large_as_asked():
         mask = random_shape(rng, (100, 100), largest=0.2, smallest=0.1)
         assert set(np.unique(mask)) <= {0, 255}
         assert (mask > 0).mean() < np.pi * 0.27**2
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_made_things_cover_a_part_of_the_picture_and_differ(kind):
+    pictures, masks = zip(
+        *(kind(np.random.default_rng(seed), (64, 80)) for seed in range(12)), strict=True
+    )
+    for picture, mask in zip(pictures, masks, strict=True):
+        assert picture.shape == (64, 80, 3)
+        assert mask.shape == (64, 80)
+        assert np.isfinite(picture).all()
+        assert float(mask.min()) >= 0
+        assert float(mask.max()) <= 1
+    shares = [float(mask.mean()) for mask in masks]
+    assert sum(share > 0.02 for share in shares) >= 8
+    assert len({round(share, 4) for share in shares}) > 1 or kind.__name__ == "mesh"
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
+def test_a_thing_lies_on_its_ground():
+    flat = sum(
+        float(np.std(made_thing(np.random.default_rng(seed), (48, 48)))) < 0.02
+        for seed in range(30)
+    )
+    assert flat <= 6
+
+
+def test_the_ridges_of_a_thread_repeat_along_the_rod():
+    """Most rods have a peak away from zero in the spectrum along their length."""
+    from anomalib_lite.data.pictures.made import threaded_rod
+
+    found = 0
+    for seed in range(20):
+        picture, mask = threaded_rod(np.random.default_rng(seed), (128, 128))
+        ys, xs = np.nonzero(mask > 0.5)
+        if len(ys) < 200:
+            continue
+        centre = np.array([xs.mean(), ys.mean()])
+        points = np.stack([xs, ys], axis=1) - centre
+        way = np.linalg.svd(points[::7], full_matrices=False)[2][0]
+        reach = np.arange(-40, 41)
+        x, y = (centre[:, None] + way[:, None] * reach).round().astype(int)
+        inside = (x >= 0) & (x < 128) & (y >= 0) & (y < 128)
+        line = picture.mean(axis=2)[y[inside], x[inside]]
+        spectrum = np.abs(np.fft.rfft((line - line.mean()) * np.hanning(len(line))))
+        found += bool(spectrum[4:].max() > spectrum[1:4].max())
+    assert found >= 5

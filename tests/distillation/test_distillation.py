@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.distillation.pictures import PicturePool, random_crop
+from anomalib_lite.distillation.settings import DistillSettings
 from anomalib_lite.distillation.teacher import Targets
-from anomalib_lite.distillation.train import Distillation, DistillSettings
+from anomalib_lite.distillation.train import Distillation
 from anomalib_lite.distillation.weights_file import model_card, read_card, write_weights
 from anomalib_lite.edge.errors import (
     AnomalibLiteError,
@@ -33,8 +34,9 @@ def pool():
     return PicturePool([], procedural=6)
 
 
-def distillation(pool, teacher, **settings):
-    return Distillation(pool, teacher, DistillSettings(**{**SMALL, "steps": 6, **settings}))
+def distillation(pool, teacher, start=None, **settings):
+    settings = DistillSettings(**{**SMALL, "steps": 6, **settings})
+    return Distillation(pool, teacher, settings, start)
 
 
 def test_the_same_seed_gives_the_same_crops_and_another_gives_others(pool):
@@ -206,26 +208,47 @@ def test_a_run_can_start_from_the_weights_of_another(pool, teacher, tmp_path, si
     first = distillation(pool, teacher, size=size, steps=12)
     first.run()
     path = write_weights(first, tmp_path / "first.safetensors")
-    second = distillation(pool, teacher, size=size, steps=1)
-    second.start_from(path)
+    second = distillation(pool, teacher, path, size=size, steps=1, learning_rate=1e-9)
+    assert not any("running_mean" in name for name in second.student.state_dict())
+    second.run()
     wanted, given = load_file(path), second.network().state_dict()
     assert wanted.keys() == given.keys()
     for name, value in wanted.items():
         assert torch.allclose(given[name], value.float(), rtol=1e-4, atol=1e-5), name
-    before = second.student.state_dict()
-    assert any(name.endswith("running_mean") for name in before) == (size == "edge")
     assert model_card(second, "")["started_from"] == sha256_file(path)
     with pytest.raises(WeightsError, match="first"):
-        distillation(pool, teacher, size="medium").start_from(path)
+        distillation(pool, teacher, path, size="medium")
+
+
+def test_a_run_can_start_from_weights_without_top_down_paths(pool, teacher, tmp_path):
+    first = distillation(pool, teacher, steps=2)
+    first.run()
+    path = write_weights(first, tmp_path / "first.safetensors")
+    old = {name: value for name, value in load_file(path).items() if not name.startswith("wide")}
+    save_file(old, tmp_path / "old.safetensors", metadata={"card": "{}"})
+    second = distillation(pool, teacher, tmp_path / "old.safetensors", steps=3)
+    assert not second.student.net.wide4.weight.any()
+    second.run()
+    assert second.student.net.wide4.weight.any()
+    assert second.student.net.wide8.weight.any()
+
+
+def test_the_last_steps_learn_with_batch_norm_as_it_is_shipped(pool, teacher):
+    run = distillation(pool, teacher, steps=8)
+    for crops in run._crops():
+        before = run.student.net.trunk.stem.norm.running_mean.clone()
+        if run.mean == {}:
+            run._measure_targets()
+        run._learn(crops)
+        changed = not torch.equal(run.student.net.trunk.stem.norm.running_mean, before)
+        assert changed == (run.step <= 6)
 
 
 def test_weights_to_start_from_are_part_of_the_checkpoint(pool, teacher, tmp_path):
     first = distillation(pool, teacher, steps=1)
     first.run()
     path = write_weights(first, tmp_path / "first.safetensors")
-    whole, part, again = (distillation(pool, teacher, steps=3) for _ in range(3))
-    for run in (whole, part, again):
-        run.start_from(path)
+    whole, part, again = (distillation(pool, teacher, path, steps=3) for _ in range(3))
     whole.run()
     part.run(until=0, checkpoint=tmp_path / "c.safetensors")
     again.resume(tmp_path / "c.safetensors")

@@ -27,6 +27,14 @@ def fitted(good_frames):
     return detector().fit(good_frames)
 
 
+def test_bfloat16_is_for_the_training_alone(good_frames):
+    half = detector(steps=10, bf16=True).fit(good_frames)
+    assert half.scorer.settings()["bf16"] is True
+    curve = half.scorer.held_out_loss_
+    assert float(curve[-1, 1]) < 0.9 * float(curve[0, 1])
+    assert {p.dtype for p in half.scorer.student_net.parameters()} == {torch.float32}
+
+
 def test_the_distance_is_one_minus_the_cosine():
     generator = torch.Generator().manual_seed(0)
     one, other = torch.randn(2, 2, 7, 3, 4, generator=generator)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.data.pictures.fields import warped_axes
+from anomalib_lite.data.pictures.made import made_thing
 from anomalib_lite.data.pictures.scenes import (
     Picture,
     coloured_field,
@@ -22,7 +23,7 @@ from anomalib_lite.data.pictures.scenes import (
 
 __all__ = ["draw_marks", "procedural_picture"]
 
-_SCENES = (coloured_field, hidden_shapes, lone_part)
+_SCENES = (coloured_field, hidden_shapes, lone_part, made_thing)
 
 
 def procedural_picture(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ def hidden_shapes(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture
     for _ in range(count):
         mask = random_shape(rng, size_hw)
         if rng.random() < 0.5:
-            fill: Picture = np.broadcast_to(_colour(rng), picture.shape).astype(np.float32)
+            fill: Picture = np.broadcast_to(any_colour(rng), picture.shape).astype(np.float32)
         else:
             fill = np.roll(textures[rng.integers(2)], tuple(rng.integers(0, 99, 2)), (0, 1))
         picture = np.where(mask[:, :, None] > 0, fill, picture)
@@ -47,14 +47,16 @@ def hidden_shapes(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture
 
 def lone_part(rng: np.random.Generator, size_hw: tuple[int, int]) -> Picture:
     """A few shaded bodies on a calm ground: what an inspection camera sees."""
-    ground = 0.15 * fractal_noise(rng, size_hw)[:, :, None] + _colour(rng)
+    ground = 0.15 * fractal_noise(rng, size_hw)[:, :, None] + any_colour(rng)
     picture = ground.astype(np.float32)
     for _ in range(rng.integers(1, 5)):
         mask = random_shape(rng, size_hw, largest=0.45, smallest=0.15)
         inside = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
         height = np.tanh(inside / rng.uniform(3, 25)) + 0.2 * fractal_noise(rng, size_hw)
-        light = _shading(rng, height.astype(np.float32), rng.uniform(1, 8))
-        body = light[:, :, None] * _colour(rng) + rng.uniform(0, 0.3) * spread(height)[:, :, None]
+        light = shading(rng, height.astype(np.float32), rng.uniform(1, 8))
+        body = (
+            light[:, :, None] * any_colour(rng) + rng.uniform(0, 0.3) * spread(height)[:, :, None]
+        )
         if rng.random() < 0.5:
             body = body * (0.6 + 0.8 * coloured_field(rng, size_hw))
         soft = cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.4, 1.2))[:, :, None] / 255
@@ -69,7 +71,7 @@ def draw_marks(
     drawn = picture.copy()
     height, width = drawn.shape[:2]
     for _ in range(rng.integers(1, most + 1)):
-        colour = tuple(255 * float(value) for value in _colour(rng))
+        colour = tuple(255 * float(value) for value in any_colour(rng))
         x, y = int(rng.integers(width)), int(rng.integers(height))
         kind = rng.integers(4)
         if kind == 0:
@@ -122,7 +124,7 @@ def random_shape(
     return mask
 
 
-def _shading(rng: np.random.Generator, height: Field, depth: float) -> Field:
+def shading(rng: np.random.Generator, height: Field, depth: float) -> Field:
     """Lambert shading of a height field under one light."""
     dy, dx = np.gradient(height * depth)
     turn, lift = rng.uniform(0, 2 * np.pi), rng.uniform(0.4, 1.2)
@@ -132,7 +134,7 @@ def _shading(rng: np.random.Generator, height: Field, depth: float) -> Field:
     return shaded
 
 
-def _colour(rng: np.random.Generator) -> NDArray[np.float64]:
+def any_colour(rng: np.random.Generator) -> NDArray[np.float64]:
     """Any colour; every second one is a grey."""
     if rng.random() < 0.5:
         return np.full(3, rng.uniform(0, 1))
