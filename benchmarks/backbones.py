@@ -3,12 +3,15 @@
     python benchmarks/backbones.py
     python benchmarks/backbones.py --only time
     python benchmarks/backbones.py --only light
+    python benchmarks/backbones.py --only copy
     python benchmarks/backbones.py --edge other_weights.safetensors --out build/other
 
 Runs `anomalib-lite evaluate` (one seed, image figures) on the sets beside the project with mvg,
 padim and patchcore (4,000 rows) on `resnet18`, `pdn_edge` and `filters`, prints the table of
 docs/backbones.md, and times the exported networks in one run, in turns. `light` fits on a quarter
-of screw's good training images and dims others of them: how far scores move. Nothing is tuned on
+of screw's good training images and dims others of them: how far scores move. `copy` measures on
+good training images which share of the variance of resnet18's layers pdn_edge misses. Nothing is
+tuned on
 these test images; the distillation never saw an industrial picture.
 """
 
@@ -24,7 +27,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from real_sets import SHARED
+from real_sets import SETS, SHARED
 from results import ROOT, find_sets
 
 from anomalib_lite.edge.sources import open_source
@@ -33,6 +36,7 @@ BACKBONES = ("resnet18", "pdn_edge", "filters")
 DETECTORS = ("mvg", "padim", "patchcore")
 ROWS = 4000
 GAINS = (0.95, 0.9, 0.85)
+COPIED = 24
 
 
 def weights_folder(options: argparse.Namespace) -> Path:
@@ -157,6 +161,37 @@ def measure_light(options: argparse.Namespace, folder: Path) -> None:
             print(f"| {name} | {backbone} | " + " | ".join(shifts) + " |", flush=True)
 
 
+def measure_copy(options: argparse.Namespace, folder: Path) -> None:
+    """Squared error of pdn_edge's copies of resnet18's layers / variance of the layers."""
+    import torch
+
+    from anomalib_lite.backbones import create_backbone
+    from anomalib_lite.edge.prepare import InputSpec
+    from anomalib_lite.streams import ImageStream
+
+    os.environ["ANOMALIB_LITE_WEIGHTS"] = str(folder)
+    teacher, student = create_backbone("resnet18"), create_backbone("pdn_edge")
+    print("| set | " + " | ".join(student.layer_names) + " |")
+    print("| --- " * (len(student.layer_names) + 1) + "|")
+    for name in SETS:
+        paths = sorted(path for path in (SHARED / "data" / name / "train/good").iterdir())
+        chosen = open_source(paths[:: max(1, len(paths) // COPIED)])
+        truth: dict[str, list[torch.Tensor]] = {}
+        missed = dict.fromkeys(student.layer_names, 0.0)
+        for batch in ImageStream(chosen, teacher, InputSpec(256, 256)):
+            copies = student(batch.features.pixels).maps
+            pairs = zip(batch.features.maps.values(), copies.items(), strict=True)
+            for wanted, (layer, copy) in pairs:
+                missed[layer] += float((wanted - copy).square().sum(dtype=torch.float64))
+                truth.setdefault(layer, []).append(wanted)
+        shares = []
+        for layer, maps in truth.items():
+            whole = torch.cat(maps).double()
+            variance = (whole - whole.mean(dim=(0, 2, 3), keepdim=True)).square().sum()
+            shares.append(f"{missed[layer] / float(variance):.3f}")
+        print(f"| {Path(name).name} | " + " | ".join(shares) + " |", flush=True)
+
+
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -167,10 +202,15 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", default=DETECTORS)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES)
     parser.add_argument("--turns", type=int, default=100)
-    parser.add_argument("--only", choices=["accuracy", "time", "light"])
+    parser.add_argument("--only", choices=["accuracy", "time", "light", "copy"])
     options = parser.parse_args()
     folder = weights_folder(options)
-    parts = {"time": measure_time, "accuracy": measure_accuracy, "light": measure_light}
+    parts = {
+        "time": measure_time,
+        "accuracy": measure_accuracy,
+        "light": measure_light,
+        "copy": measure_copy,
+    }
     for name, measure in parts.items():
         if options.only in (None, name):
             measure(options, folder)

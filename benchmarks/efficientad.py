@@ -9,7 +9,8 @@
 `accuracy` trains on all good images of a set, one tenth of them held out for the map normalisation,
 and measures the last step at 256 x 256; `padim`, `patchcore` and `mvg` on resnet18 stand beside
 it. `ablation` switches one part off at a time. Both leave checkpoints in --work and go on from
-there when they are run again. `choice` compares hard quantiles without a defect: every fifth good
+there when they are run again. `maps` asks each map of the whole one alone, and takes up what
+`ablation` has trained. `choice` compares hard quantiles without a defect: every fifth good
 image is kept out and judged beside copies with simulated defects. `latency` exports both sizes and
 runs them in turn in ONNX Runtime and OpenVINO, beside their multiply-adds and the machine's
 matrix-product peak. `gpu` measures S on CUDA, transfers included. Nothing is chosen by these test
@@ -30,6 +31,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from real_sets import SETS, SHARED, ground_truth
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -90,6 +92,47 @@ def measure(
     options: argparse.Namespace, name: str, label: str, kind: str, settings: dict[str, Any]
 ) -> None:
     """Fit on all good images, measure on the test images, print one row."""
+    start = time.perf_counter()
+    detector, count = trained(options, name, label, kind, settings)
+    seconds = time.perf_counter() - start
+    figures = test_figures(detector, options.data / name)
+    curve = getattr(detector.scorer, "held_out_loss_", None)
+    steps = "–" if curve is None else str(int(curve[-1, 0]))
+    print(
+        f"\r| {Path(name).name} | {label} | {figures} | {count} | {steps} | {seconds:.0f} |",
+        flush=True,
+    )
+
+
+def maps(options: argparse.Namespace) -> None:
+    """Image AUROC of each of EfficientAD's two maps alone, by kind of defect."""
+    print("| set | defects | student - teacher | student - autoencoder | both |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in options.sets:
+        label = f"{options.size}: whole"
+        detector, _ = trained(options, name, label, "efficientad", {"size": options.size})
+        scorer = detector.scorer
+        found: dict[str, list[NDArray[np.float64]]] = {}
+        for path in sorted(path for path in (options.data / name / "test").glob("*/*")):
+            stream = ImageStream(open_source([path]), detector.backbone, detector.spec)
+            with torch.no_grad():
+                features = next(iter(stream)).features
+                pair = scorer.difference_maps(features)  # type: ignore[attr-defined]
+                both = float(scorer(features).image)
+            largest = [float(scorer.head.counted(one).amax()) for one in pair]  # type: ignore[union-attr]
+            found.setdefault(path.parent.name, []).append(np.array([*largest, both]))
+        good = np.stack(found.pop("good"))
+        for kind, rows in found.items():
+            scores = np.concatenate([good, np.stack(rows)])
+            labels = np.arange(len(scores)) >= len(good)
+            cells = " | ".join(f"{auroc(column, labels):.4f}" for column in scores.T)
+            print(f"| {Path(name).name} | {kind} | {cells} |", flush=True)
+
+
+def trained(
+    options: argparse.Namespace, name: str, label: str, kind: str, settings: dict[str, Any]
+) -> tuple[Detector, int]:
+    """A detector whose scorer is fitted on all good images, and how many there were."""
     settings = dict(settings)
     if kind in TRAINED and options.steps is not None:
         settings["steps"] = options.steps
@@ -108,19 +151,11 @@ def measure(
     tell = progress(f"{Path(name).name} {label}")
     context = FitContext(options.seed, tell, checkpoint, resume=checkpoint.is_dir())
     stream = ImageStream(open_source(paths), detector.backbone, detector.spec)
-    start = time.perf_counter()
     with torch.no_grad():
         detector.scorer.fit(stream, context)
-    seconds = time.perf_counter() - start
     if detector.scorer.stopped_early:
         sys.exit("stopped; run the same command again to go on")
-    figures = test_figures(detector, folder)
-    curve = getattr(detector.scorer, "held_out_loss_", None)
-    steps = "–" if curve is None else str(int(curve[-1, 0]))
-    print(
-        f"\r| {Path(name).name} | {label} | {figures} | {len(paths)} | {steps} | {seconds:.0f} |",
-        flush=True,
-    )
+    return detector, len(paths)
 
 
 def choice(options: argparse.Namespace) -> None:
@@ -363,6 +398,7 @@ def captured(graph: nn.Module, host: torch.Tensor) -> Callable[[], None]:
 PARTS = {
     "accuracy": accuracy,
     "ablation": ablation,
+    "maps": maps,
     "choice": choice,
     "training": training,
     "latency": latency,
@@ -396,7 +432,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=list(PARTS), default="accuracy")
     options = parser.parse_args()
-    if options.only in ("accuracy", "ablation", "choice"):
+    if options.only in ("accuracy", "ablation", "maps", "choice"):
         if not options.data.is_dir():
             sys.exit(f"needs {options.data}; name another with --data")
         if options.weights.is_dir():
