@@ -96,6 +96,11 @@ def distill(
         bf16=bf16,
         seed=seed,
     )
+    first = None
+    if start:
+        first = SHIPPED / f"pdn_{size}.safetensors" if start == "shipped" else Path(start)
+        if not first.is_file():
+            raise SettingsError(f"--start {start}: there is no {first.name}; give a weights file")
     checkpoint = out.with_suffix(".checkpoint.safetensors")
     if checkpoint.exists() and not resume:
         raise SettingsError(f"{checkpoint}: a run was stopped here; add --resume, or delete it")
@@ -108,9 +113,6 @@ def distill(
     err.print(f"{sum(map(len, pool.groups))} pictures, {pool.bytes / 1e6:.0f} MB in memory")
     for name, why in list(pool.skipped.items())[:20]:
         err.print(f"  skipped {name}: {why}")
-    first = None
-    if start:
-        first = SHIPPED / f"pdn_{size}.safetensors" if start == "shipped" else Path(start)
     run = Distillation(pool, network, settings, start=first)
     if resume and checkpoint.exists():
         run.resume(checkpoint)

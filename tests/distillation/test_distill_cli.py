@@ -59,6 +59,14 @@ def test_a_run_out_of_time_leaves_weights_and_can_go_on(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["--out", "x.safetensors", "--size", "medium", "--start", "shipped"],
+            "there is no pdn_medium.safetensors",
+        ),
+        (
+            ["--out", "x.safetensors", "--start", "absent.safetensors"],
+            "there is no absent.safetensors",
+        ),
         (["--out", "x.bin"], "must end in .safetensors"),
         (["--out", "x.safetensors", "--crop", "70"], "multiple of 16"),
         (["--out", "x.safetensors", "--size", "huge"], "choose small, medium or edge"),
