@@ -69,8 +69,9 @@ class EfficientAd(Scorer):
         autoencoder: whether there is one; without it logical defects go unseen.
         map_normalisation: whether held-out good images bring both maps to one scale.
         device: `"cpu"` or `"cuda"`: where it is trained; scoring does not depend on it.
-        bf16: train student and autoencoder in bfloat16 (teacher, losses and weights stay float32):
-            about twice as fast where the processor knows it. Scoring does not depend on it.
+        bf16: train student and autoencoder in bfloat16, the teacher of augmented images included
+            (losses and weights stay float32): about twice as fast where the processor knows it.
+            Scoring does not depend on it.
 
     Attributes:
         teacher_mean_: mean of each teacher channel over the good images `(C,)`.

@@ -119,14 +119,14 @@ class Lesson:
         with self._precision():
             predicted = self.scorer.autoencoder_net(changed, rng).float()
             second = self.scorer.student.one_half(changed, second=True).float()
-        with torch.no_grad():
-            target = self._normalised(self._through_teacher(changed))
+            teacher = self._through_teacher(changed).float()
+        target = self._normalised(teacher)
         toward_teacher = self._seen((target - predicted).square()).mean()
         toward_student = self._seen((predicted - second).square()).mean()
         return toward_teacher + toward_student
 
     def _precision(self) -> torch.autocast:
-        """For what is learnt; the teacher is always computed in float32."""
+        """For what is learnt, and the teacher of an augmented image; else it is in float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.scorer.bf16)
 
     def held_out_loss(self) -> float:
