@@ -57,11 +57,7 @@ class _PatchBackbone(Backbone):
                     f"{self.name.removeprefix('pdn_')}), give --weights FILE, or use 'pdn_edge' or "
                     "'pdn_small', whose weights are in the package"
                 )
-            state, self.weights_sha256 = read_weights(path)
-            wide = {key: value.float() for key, value in state.items()}
-            if isinstance(self.net, EdgeNetwork):
-                wide = EdgeNetwork.completed(wide)
-            fit_weights(self.net, wide, name=self.name, origin=str(path))
+            self.weights_sha256 = load_patch_weights(self.net, path, self.name)
         self.eval().requires_grad_(False)
 
 
@@ -168,6 +164,25 @@ class MediumPatchBackbone(_PublishedPatchBackbone):
     """PDN-M: 8.0 M parameters. See `_PublishedPatchBackbone`."""
 
     size = "medium"
+
+
+def load_patch_weights(network: nn.Module, path: Path, name: str) -> str:
+    """Weights of a file into a patch network; returns their sha256.
+
+    Args:
+        network: a fresh `EdgeNetwork` or `PatchNetwork`.
+        path: what a distillation wrote, of this or an earlier version.
+        name: of the backbone, for the message.
+
+    Raises:
+        WeightsError: damaged, or of another network.
+    """
+    state, digest = read_weights(path)
+    wide = {key: value.float() for key, value in state.items()}
+    if isinstance(network, EdgeNetwork):
+        wide = network.completed(wide)
+    fit_weights(network, wide, name=name, origin=str(path))
+    return digest
 
 
 def _fresh(size: str) -> nn.Module:

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
-from anomalib_lite.backbones.pdn import EdgeNetwork
+from anomalib_lite.backbones.pdn_backbone import load_patch_weights
 from anomalib_lite.backbones.pdn_norms import fold_norms
 from anomalib_lite.backbones.seeding import seeded
-from anomalib_lite.backbones.weights import fit_weights, read_weights, tensors_below
+from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.distillation.pictures import PicturePool
 from anomalib_lite.distillation.settings import DistillSettings
 from anomalib_lite.distillation.teacher import (
@@ -78,7 +78,10 @@ class Distillation:
         self.norm = settings.size == "edge" and start is None
         with seeded(settings.seed):
             self.student = Student(settings.size, self.targets.channels, norm=self.norm)
-        self.started_from = self._read(start) if start else ""
+        self.started_from = ""
+        if start:  # in the teacher's units until the targets are measured
+            name = f"pdn_{settings.size}"
+            self.started_from = load_patch_weights(self.student.net, start, name)
         for module in self.student.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = _NORM_MOMENTUM
@@ -90,16 +93,6 @@ class Distillation:
         self.held_out: list[tuple[int, float]] = []
         self.mean: dict[str, Tensor] = {}
         self.std: dict[str, Tensor] = {}
-
-    def _read(self, weights: Path) -> str:
-        """Weights into the student, in the teacher's units for now; returns their sha256."""
-        state, digest = read_weights(weights)
-        wide = {key: value.float() for key, value in state.items()}
-        if self.settings.size == "edge":
-            wide = EdgeNetwork.completed(wide)
-        name = f"pdn_{self.settings.size}"
-        fit_weights(self.student.net, wide, name=name, origin=str(weights))
-        return digest
 
     def run(
         self,
