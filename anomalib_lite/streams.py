@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_lite.backbones import Backbone, Features
+from anomalib_lite.backbones.base import require_finite
 from anomalib_lite.edge.errors import FitError, FrameError, SourceError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
@@ -169,12 +170,7 @@ class ImageStream:
         with torch.no_grad():
             pixels = self.backbone.normalise(torch.from_numpy(np.stack(frames)))
             features = self.backbone(pixels) if extract else Features(pixels, {})
-        for name, maps in features.maps.items():
-            if not bool(torch.isfinite(maps.sum())):
-                raise FitError(
-                    f"layer {name} of {self.backbone.name} gives NaN or infinity; the weights "
-                    "are damaged or belong to another network"
-                )
+        require_finite(features.maps, self.backbone)
         return FeatureBatch(features, np.array(indices, np.int64))
 
     def prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
+from anomalib_lite.edge.errors import FitError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,3 +90,13 @@ class register_backbone:  # noqa: N801 - a decorator
     def __call__(self, factory: BackboneFactory) -> BackboneFactory:
         self.known[self.name] = factory
         return factory
+
+
+def require_finite(maps: dict[str, Tensor], backbone: Backbone) -> None:
+    """Raise `FitError` when what a backbone gives is not finite."""
+    for name, values in maps.items():
+        if not bool(torch.isfinite(values.sum())):
+            raise FitError(
+                f"layer {name} of {backbone.name} gives NaN or infinity; the weights are damaged "
+                "or belong to another network"
+            )

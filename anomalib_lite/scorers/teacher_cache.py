@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from anomalib_lite.backbones import Backbone
+from anomalib_lite.backbones.base import require_finite
 
 TEACHER_CACHE_BYTES = 512 << 20
 
@@ -27,11 +28,16 @@ class TeacherCache:
         self._bytes = 0
 
     def maps(self, index: int, pixels: Tensor) -> dict[str, Tensor]:
-        """Maps by layer of the image `index`, whose pixels are `(1, 3, H, W)`."""
+        """Maps by layer of the image `index`, whose pixels are `(1, 3, H, W)`.
+
+        Raises:
+            FitError: they are not finite.
+        """
         found = self._kept.get(index)
         if found is None:
             with torch.no_grad():
                 found = self._teacher(pixels).maps
+            require_finite(found, self._teacher)
             size = sum(values.nbytes for values in found.values())
             if self._bytes + size <= TEACHER_CACHE_BYTES:
                 self._kept[index] = found

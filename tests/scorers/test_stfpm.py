@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from anomalib_lite import Detector
-from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers import create_scorer
 from anomalib_lite.scorers.stfpm import direction_distance
 from anomalib_lite.scorers.training import held_back
@@ -25,6 +25,13 @@ def detector(backbone="pdn_edge", **settings):
 @pytest.fixture(scope="module")
 def fitted(good_frames):
     return detector().fit(good_frames)
+
+
+def test_a_teacher_with_damaged_weights_is_named_at_once(good_frames):
+    made = detector()
+    made.backbone.net.trunk.stem.conv.weight.data.fill_(float("nan"))
+    with pytest.raises(FitError, match="of pdn_edge gives NaN or infinity; the weights"):
+        made.fit(good_frames)
 
 
 def test_bfloat16_is_for_the_training_alone(good_frames):
