@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +25,7 @@ def learn_more(
     """Add good images to a fitted scorer.
 
     The new images are scored before they are learnt, so their scores are held-out scores and join
-    the calibration.
+    the calibration. When anything fails on the way, Ctrl-C included, the scorer is as before.
 
     Raises:
         SettingsError: the scorer cannot learn on.
@@ -34,7 +37,8 @@ def learn_more(
         held_out = score_stream(scorer, stream)
         if len(held_out.indices) == 0:
             raise FitError("no usable image to add; see the skipped list")
-        scorer.partial_fit(stream, context)
+        with _unchanged_on_failure(scorer):
+            scorer.partial_fit(stream, context)
     added = record_images(stream, held_out, held_out_is_learnt=True)
     return FittedData(
         data.source,
@@ -75,8 +79,21 @@ def forget_images(
         with torch.no_grad():
             if (weights != 1).any():
                 context = replace(context, weights=weights)
-            scorer.forget(stream.subset(learnt), context)
+            with _unchanged_on_failure(scorer):
+                scorer.forget(stream.subset(learnt), context)
     return replace(data, records=tuple(remaining))
+
+
+@contextmanager
+def _unchanged_on_failure(scorer: Scorer) -> Iterator[None]:
+    """Moments are summed in place and parts of a fusion learn in turn: half an update is undone."""
+    before = copy.deepcopy(scorer.__dict__)
+    try:
+        yield
+    except BaseException:
+        scorer.__dict__.clear()
+        scorer.__dict__.update(before)
+        raise
 
 
 def _matches(stream: ImageStream, records: list[ImageRecord]) -> list[tuple[int, ImageRecord]]:

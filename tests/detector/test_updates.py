@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
@@ -93,3 +94,42 @@ def test_a_held_out_image_can_be_forgotten_without_touching_the_model(early):
 def test_one_picture_many_times_is_refused(early):
     with pytest.raises(FitError, match="all 5 good images are the same picture"):
         small("padim").fit([early[0]] * 5)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "update"),
+    [
+        ("padim", "partial_fit"),
+        ("patchcore", "partial_fit"),
+        ("knn", "partial_fit"),
+        ("mvg+padim", "partial_fit"),
+        ("padim", "forget"),
+        ("mvg+padim", "forget"),
+    ],
+)
+def test_an_update_that_fails_on_the_way_changes_nothing(name, update, early, late, monkeypatch):
+    detector = small(name).fit([*early, *late])
+    frame = parts(40, 1)[0]
+    score, fitted = detector.predict(frame).score, detector.scorer.state_dict()
+    kept = {key: values.clone() for key, values in fitted.items()}
+    learn = getattr(type(detector.scorer), update)
+
+    def learn_and_stop(self, stream, context):
+        learn(self, stream, context)
+        raise StopError
+
+    images = parts(20, 3) if update == "partial_fit" else late
+    with monkeypatch.context() as patch:
+        patch.setattr(type(detector.scorer), update, learn_and_stop)
+        with pytest.raises(StopError):
+            getattr(detector, update)(images)
+    assert detector.predict(frame).score == score
+    assert detector.data.images == 17
+    for key, values in detector.scorer.state_dict().items():
+        assert torch.equal(values, kept[key]), key
+    getattr(detector, update)(images)
+    assert detector.data.images == (20 if update == "partial_fit" else 12)
