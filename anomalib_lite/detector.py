@@ -44,7 +44,7 @@ class Detector:
     """An anomaly detector: preparation, backbone, scorer and calibration.
 
     Args:
-        detector: name of the scorer (`padim`, `mvg`, ...).
+        detector: name of the scorer (`patchcore`, `padim`, `mvg`, ...).
         backbone: `pdn_edge` (in the package) or any timm network, e.g. `resnet18`; None takes
             what the scorer works best with.
         layers: backbone layers to read; None takes the default of scorer and backbone.
@@ -66,7 +66,7 @@ class Detector:
 
     def __init__(
         self,
-        detector: str = "padim",
+        detector: str = "patchcore",
         *,
         backbone: str | None = None,
         layers: Sequence[str] | None = None,

@@ -52,7 +52,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "stfpm": ("stfpm", {"backbone": "resnet18"}),
     "stfpm pdn_edge": ("stfpm", {"backbone": "pdn_edge"}),
     "padim": ("padim", {"backbone": "resnet18"}),
-    "patchcore": ("patchcore", {"backbone": "resnet18"}),
+    "patchcore": ("patchcore", {"backbone": "resnet18", "coreset_ratio": 0.1}),
     "mvg": ("mvg", {"backbone": "resnet18"}),
 }
 TRAINED = ("efficientad", "stfpm")

@@ -196,10 +196,13 @@ def _test_scores(
 
 def accuracy(options: argparse.Namespace) -> None:
     """One line a set and rule; figures of sets that are in --cache already are taken from it."""
-    settings = {} if options.rows is None else {"patchcore.rows": options.rows}
+    settings: dict[str, Any] = {"patchcore.rows": options.rows}
+    if options.coreset_ratio:
+        settings = {"patchcore.coreset_ratio": options.coreset_ratio}
+    bank = options.coreset_ratio or options.rows
     rows: dict[str, dict[str, Any]] = {}
     for name in options.sets:
-        kept = options.cache / f"{options.fusion}_{options.rows}_{name.replace('/', '_')}.json"
+        kept = options.cache / f"{options.fusion}_{bank}_{name.replace('/', '_')}.json"
         if not kept.exists():
             figures = measure(options.data / name, options.fusion, settings)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -229,12 +232,11 @@ def latency(options: argparse.Namespace) -> None:
 
     paths = sorted((options.data / "mvtec_ad/bottle/train/good").iterdir())[:60]
     names = [*options.fusion.split("+"), options.fusion]
-    rows = options.rows or 2000
     engines = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             key = "patchcore.rows" if "+" in name else "rows"
-            settings = {key: rows} if "patchcore" in name else {}
+            settings = {key: options.rows} if "patchcore" in name else {}
             detector = Detector(name, backbone="resnet18", **settings).fit(paths)
             detector.export(Path(folder) / f"{name}.onnx")
             engines[name] = OnnxRuntimeEngine(Path(folder) / f"{name}.onnx", threads=1)
@@ -260,7 +262,8 @@ def main() -> None:
     parser.add_argument("--only", choices=("accuracy", "latency"))
     parser.add_argument("--fusion", default="patchcore+mvg")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
-    parser.add_argument("--rows", type=int, help="patchcore's budget; default: its own")
+    parser.add_argument("--rows", type=int, default=4000, help="patchcore's budget")
+    parser.add_argument("--coreset-ratio", type=float, help="in its place: a share, in accuracy")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(

@@ -22,7 +22,7 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, .csv, .md and runs/.")],
     detector: Annotated[
-        list[str] | None, typer.Option(help="padim, mvg, …; repeat for more. Default: padim.")
+        list[str] | None, typer.Option(help="padim, mvg, …; repeat for more. Default: patchcore.")
     ] = None,
     backbone: Annotated[
         list[str] | None,
@@ -79,7 +79,7 @@ def evaluate(
 
     settings = EvaluationSettings(
         data=tuple(data),
-        detectors=tuple(detector or ["padim"]),
+        detectors=tuple(detector or ["patchcore"]),
         backbones=tuple(backbone or ["pdn_edge"]),
         seeds=seeds,
         image_size=parse_size(image_size),

@@ -42,11 +42,12 @@ def fit(
     detector: Annotated[
         str,
         typer.Option(
-            help="padim: parts that lie the same way; patchcore: parts that turn or move; mvg: "
-            "logical defects, judges the part as a whole; knn: the baseline; efficientad and stfpm "
-            "train by steps. Several joined by +, e.g. patchcore+mvg: one scorer over one pass."
+            help="patchcore: any part, also one that turns or moves; padim: parts that always lie "
+            "the same way, quicker; mvg: logical defects, judges the part as a whole; knn: the "
+            "baseline; efficientad and stfpm train by steps. Several joined by +, e.g. "
+            "patchcore+mvg: one scorer over one pass."
         ),
-    ] = "padim",
+    ] = "patchcore",
     backbone: Annotated[
         str | None,
         typer.Option(

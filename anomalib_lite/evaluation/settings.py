@@ -40,7 +40,7 @@ class EvaluationSettings:
     """
 
     data: tuple[str, ...]
-    detectors: tuple[str, ...] = ("padim",)
+    detectors: tuple[str, ...] = ("patchcore",)
     backbones: tuple[str, ...] = ("pdn_edge",)
     seeds: int = 3
     image_size: tuple[int, int] = (256, 256)

@@ -40,8 +40,9 @@ class PatchCore(PatchBank):
             of all channels, longer vectors).
         patch_layers: layer names; None takes those of stride 8 and 16.
         dimension: length of the authors' vector; None takes layers x channels of the finest.
-        coreset_ratio: share of the good patches to keep, when no budget is given.
-        rows: budget: patches to keep.
+        coreset_ratio: share of the good patches to keep (0.1 in the paper), when neither `rows` nor
+            `megabytes` is given.
+        rows: budget: patches to keep; 4,000 when none of the three is given.
         megabytes: budget: size of the bank, MB.
         window: compare a patch only with good ones at most so many cells from its own place, for a
             camera and parts that do not move; `"auto"` lets held-out good images choose; None takes
@@ -64,7 +65,7 @@ class PatchCore(PatchBank):
         embedding: Embedding = "authors",
         patch_layers: Sequence[str] | None = None,
         dimension: int | None = None,
-        coreset_ratio: float = 0.1,
+        coreset_ratio: float | None = None,
         rows: int | None = None,
         megabytes: float | None = None,
         window: Window = None,

@@ -21,6 +21,7 @@ Bank = tuple[Tensor, NDArray[np.int64]]
 """Rows `(M, d)` and their origin (image, cell) `(M, 2)`."""
 
 _REWEIGHT_NEIGHBOURS = 9  # b of equation 7
+_STEPS_PER_FLOOR = 8  # closer distances count as equal where a patch must be chosen
 _WHOLE = -1  # window_ of a search in the whole bank
 
 
@@ -112,7 +113,9 @@ class PatchBank(Scorer):
     def _weight(self, queries: Tensor, index: Tensor, grid: Tensor) -> Tensor:
         """Equation 7 for the oddest patch of each image `(N,)`: low in a dense neighbourhood."""
         cells = self.patches.grid_hw[0] * self.patches.grid_hw[1]
-        place = grid.flatten(1).argmax(dim=1, keepdim=True)
+        # A photograph that lies in the bank has nothing but ties: the first one, in every engine.
+        steps = torch.round(grid.flatten(1) * (_STEPS_PER_FLOOR / self.floor_))
+        place = steps.argmax(dim=1, keepdim=True)
         nearest = index.reshape(-1, cells).gather(1, place)[:, 0]
         width = self.patches.width
         wanted = place[:, :, None].expand(-1, 1, width)

@@ -10,6 +10,8 @@ from anomalib_lite.scorers.coreset_buffer import held_row_bytes
 from anomalib_lite.scorers.coreset_projection import PROJECTION
 from anomalib_lite.scorers.row_store import fits_on_disk
 
+DEFAULT_ROWS = 4000
+
 _BANK_SHARE = 8  # the buffer holds at least so many times the bank
 _KEPT = 2  # rows per wanted row that a reduction leaves
 _FEWEST_HELD = 64
@@ -22,21 +24,22 @@ class BankBudget:
     """Limits of a bank of patch vectors and of the buffer that it is selected from.
 
     Args:
-        coreset_ratio: share of the good patches to keep, when no budget is given.
+        coreset_ratio: share of the good patches to keep, when neither `rows` nor `megabytes` is
+            given. None of the three: 4,000 patches.
         rows: patches to keep.
         megabytes: size of the bank, MB.
         buffer_megabytes: memory for patches while good images stream through, MB.
         width: numbers per patch.
     """
 
-    coreset_ratio: float
+    coreset_ratio: float | None
     rows: int | None
     megabytes: float | None
     buffer_megabytes: float
     width: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.coreset_ratio <= 1:
+        if self.coreset_ratio is not None and not 0 < self.coreset_ratio <= 1:
             raise SettingsError(f"coreset_ratio is {self.coreset_ratio}; choose a share up to 1")
         if self.rows is not None and not (type(self.rows) is int and self.rows >= 1):
             raise SettingsError(f"rows is {self.rows}; choose 1 or more")
@@ -47,11 +50,13 @@ class BankBudget:
 
     @property
     def fixed(self) -> int | None:
-        """Rows that the user allows, None for a share."""
+        """Rows allowed, None for a share."""
         bank_row = 4 * self.width + 24
         limits = [] if self.rows is None else [self.rows]
         if self.megabytes is not None:
             limits.append(max(1, int(self.megabytes * 1e6) // bank_row))
+        if not limits and self.coreset_ratio is None:
+            return DEFAULT_ROWS
         return min(limits) if limits else None
 
     @property
@@ -66,6 +71,7 @@ class BankBudget:
         """Rows to keep of so many offered; a share is limited to an eighth of the buffer."""
         if self.fixed is not None:
             return self.fixed
+        assert self.coreset_ratio is not None  # or `fixed` would have been the default
         return max(1, min(math.ceil(self.coreset_ratio * offered), self._largest_share))
 
     def reduced_to(self, expected: int) -> int:

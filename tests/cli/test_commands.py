@@ -17,7 +17,7 @@ from anomalib_lite import EdgeModel
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
 
 COMMAND = [sys.executable, "-c", "from anomalib_lite.cli.main import run; run()"]
-FIT = ["--image-size", "64", "--set", "num_features=12"]
+FIT = ["--detector", "padim", "--image-size", "64", "--set", "num_features=12"]
 
 
 @pytest.fixture

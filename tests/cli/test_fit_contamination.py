@@ -11,7 +11,8 @@ from anomalib_lite.edge import SettingsError
 from anomalib_lite.pool import PROTOCOL
 from anomalib_lite.pool_audit import audit_by_pool, pool_for
 
-FIT = ["--backbone", "filters", "--image-size", "64", "--set", "num_features=12"]
+FIT = ["--backbone", "filters", "--detector", "padim", "--image-size", "64"]
+FIT += ["--set", "num_features=12"]
 BAD = ("03<b>.png", "11.png", "20.png")
 BY_POOL = ["--detector", "mvg", "--image-size", "128", "--audit-by", "musc"]
 
@@ -101,7 +102,7 @@ def test_the_page_shows_the_suspects_is_complete_and_escapes_names(run, mixed, p
 
 
 def test_a_page_without_suspects_says_so(run, good_folder, part):
-    arguments = [*FIT[:4], "--detector", "mvg", "--contamination", "audit"]
+    arguments = [*FIT[:2], "--image-size", "64", "--detector", "mvg", "--contamination", "audit"]
     assert run("fit", good_folder, "--out", part, *arguments)[0] == 0
     page = part.with_suffix(".audit.html").read_text()
     assert "No image stands out" in page

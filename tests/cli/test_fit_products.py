@@ -81,7 +81,7 @@ def test_wrong_uses_are_one_line(run, parts, mvg_files, tmp_path):
         (["fit", "--product", "a=b", "--products", "--out", out, *FIT], "leave --product out"),
         (["fit", parts / "flange", "--products", "--out", out, *FIT], "has no subfolders"),
         (["fit", tmp_path / "none", "--products", "--out", out, *FIT], "no such folder"),
-        (["fit", parts, "--products", "--out", out], "padim knows one product only"),
+        (["fit", parts, "--products", "--out", out], "patchcore knows one product only"),
         (
             ["score", mvg_files[1], parts / "weave", "--out", tmp_path / "o", "--product", "a"],
             "fitted on a single one",

@@ -63,7 +63,7 @@ def test_a_leak_and_a_missing_mask_are_named_and_give_exit_status_1(own_parts, c
             "several backbones",
         ),
         (["--weights", "nowhere.safetensors"], "weights"),
-        (["--limit-train", "2"], "weave padim pdn_edge seed 0: 2 "),
+        (["--limit-train", "2"], "weave patchcore pdn_edge seed 0: 2 "),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_exit_status_2(
