@@ -23,7 +23,7 @@ from anomalib_lite.edge.scoring import FrameLike, predict_frames
 from anomalib_lite.edge.sources import SourceLike, open_source
 from anomalib_lite.fitted_data import FittedData, gallery_of, record_images
 from anomalib_lite.gallery import Gallery, GalleryBuilder
-from anomalib_lite.memory import available_bytes
+from anomalib_lite.memory import require_memory
 from anomalib_lite.products import product_indices, require_products
 from anomalib_lite.scorers import (
     Explain,
@@ -158,12 +158,8 @@ class Detector:
             SettingsError: weights that do not fit, or a scorer that cannot weigh.
             SourceError: nothing to read.
         """
-        needed, free = self.memory_bytes(), available_bytes()
-        if needed > free:
-            raise FitError(
-                f"the fit needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
-                "choose a smaller image size, fewer features (num_features) or a smaller backbone"
-            )
+        smaller = " or ".join(("image size", "backbone", *self.scorer.memory_settings))
+        require_memory(self.memory_bytes(), "the fit", f"a smaller {smaller}")
         # A fit that fails half-way must not leave an old threshold on a new model.
         self._calibration = self._data = None
         self.spec = replace(self.spec, aspect=None)

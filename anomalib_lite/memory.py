@@ -5,10 +5,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from anomalib_lite.edge.errors import FitError
+
 
 def available_bytes() -> int:
     """Free memory: the smaller of what the machine has and what a container's limit leaves."""
     return min(_machine(), _container())
+
+
+def require_memory(needed: int, work: str, choose: str) -> None:
+    """Refuse work that would not fit.
+
+    Args:
+        needed: bytes.
+        work: what needs them, in words.
+        choose: what would need less.
+
+    Raises:
+        FitError: more is needed than is free.
+    """
+    free = available_bytes()
+    if needed > free:
+        raise FitError(
+            f"{work} needs about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; "
+            f"choose {choose}"
+        )
 
 
 def _machine() -> int:

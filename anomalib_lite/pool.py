@@ -18,13 +18,13 @@ from typing import Any, cast
 import torch
 
 from anomalib_lite.backbones import Backbone, create_backbone
-from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
+from anomalib_lite.edge.errors import FrameError, SettingsError
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source, SourceLike, open_source, read_ahead
-from anomalib_lite.memory import available_bytes
+from anomalib_lite.memory import require_memory
 from anomalib_lite.oddness import judge
 from anomalib_lite.pool_report import PoolReport, own_calibration
 from anomalib_lite.scorers import FitContext, Progress, ScorePool, create_scorer
@@ -124,13 +124,11 @@ class Pool:
         """
         opened = open_source(source, exif=self.spec.exif)
         stream = ImageStream(opened, self.backbone, self.spec)
-        memory, free = self.needs(max(2, len(stream)))[0], available_bytes()
-        if memory > free:
-            raise FitError(
-                f"a pool of {len(stream)} images needs about {memory / 1e9:.1f} GB and "
-                f"{free / 1e9:.1f} GB are free; choose a smaller image size, fewer layers or "
-                "a smaller pool"
-            )
+        require_memory(
+            self.needs(max(2, len(stream)))[0],
+            f"a pool of {len(stream)} images",
+            "a smaller image size, fewer layers or a smaller pool",
+        )
         if folder is not None:
             _same_source(opened, folder, resume=resume)
         context = FitContext(seed=self.seed, progress=progress, checkpoint=folder, resume=resume)

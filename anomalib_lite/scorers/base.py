@@ -146,6 +146,7 @@ class Scorer(nn.Module, ABC):
         protocol: how single frames are judged, in words, where that is not the published method;
             files, results and reports repeat it.
         localises: whether the map says where.
+        memory_settings: settings whose smaller values take less memory to fit.
         stores_half: whether files hold weights in half precision; backbone and scorer are then
             rounded before anything is fitted or judged, so that all forms are one model.
         stopped_early: a person ended the last fit before its budget was spent.
@@ -154,6 +155,7 @@ class Scorer(nn.Module, ABC):
     name: ClassVar[str]
     protocol: ClassVar[str] = ""
     localises: ClassVar[bool] = True
+    memory_settings: ClassVar[tuple[str, ...]] = ()
     layout: FeatureLayout
     stores_half: bool = False
     stopped_early: bool = False

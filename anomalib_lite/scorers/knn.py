@@ -52,6 +52,7 @@ class KNN(Scorer):
     """
 
     name = "knn"
+    memory_settings = ("patches",)
     bank_: Tensor
     mean_: Tensor
     squares_: Tensor

@@ -68,6 +68,7 @@ class PaDiM(Scorer):
     """
 
     name = "padim"
+    memory_settings = ("num_features",)
     channels_: Tensor
 
     def __init__(

@@ -58,6 +58,7 @@ class PatchCore(PatchBank):
     """
 
     name = "patchcore"
+    memory_settings = ("buffer_megabytes",)
     images_: Tensor
 
     def __init__(

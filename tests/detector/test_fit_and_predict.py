@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from anomalib_lite import Detector, InputSpec
-from anomalib_lite import detector as detector_module
+from anomalib_lite import Detector, InputSpec, memory
 from anomalib_lite import streams as streams_module
 from anomalib_lite.calibrate import assign_folds
 from anomalib_lite.edge import FitError, FrameError, SettingsError, SourceError
@@ -188,13 +187,13 @@ def test_a_live_source_cannot_be_learnt_from():
 
 
 def test_a_fit_that_needs_too_much_memory_is_refused_before_it_starts(monkeypatch, good_frames):
-    monkeypatch.setattr(detector_module, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1000)
     fresh = small()
     with pytest.raises(FitError) as caught:
         fresh.fit(good_frames)
     message = str(caught.value)
     assert "GB are free" in message
-    assert "smaller image size" in message
+    assert message.endswith("choose a smaller image size or backbone or num_features")
     with pytest.raises(FitError, match="not fitted yet"):
         _ = fresh.calibration
 
