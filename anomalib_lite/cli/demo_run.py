@@ -39,7 +39,7 @@ from anomalib_lite.report.heatmaps import encode_png, overlay
 _PRODUCTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("flange", "padim", {}),
     ("weave", "padim", {}),
-    ("tablet", "patchcore", {"rows": 4000}),
+    ("tablet", "patchcore", {}),
 )
 _TRAIN, _TEST_GOOD, _PER_DEFECT = 110, 20, 3
 _SHOWN = 3
