@@ -27,6 +27,7 @@ from anomalib_lite.scorers.patches import Embedding, PatchEmbedding, choose_laye
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
 _LARGEST_SIGMA = 1000
+_DEFAULT_ROWS = 4000
 
 Window = int | Literal["auto"] | None
 
@@ -83,6 +84,8 @@ class PatchCore(PatchBank):
             raise SettingsError(f"window is {window!r}; choose cells (0 or more), auto or none")
         if not 0 <= sigma <= _LARGEST_SIGMA:
             raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
+        if coreset_ratio is None and rows is None and megabytes is None:
+            rows = _DEFAULT_ROWS
         BankBudget(coreset_ratio, rows, megabytes, buffer_megabytes)
         self.embedding: Embedding = embedding
         self.patch_layers = None if patch_layers is None else list(patch_layers)

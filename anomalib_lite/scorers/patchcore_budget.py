@@ -10,8 +10,6 @@ from anomalib_lite.scorers.coreset_buffer import held_row_bytes
 from anomalib_lite.scorers.coreset_projection import PROJECTION
 from anomalib_lite.scorers.row_store import fits_on_disk
 
-DEFAULT_ROWS = 4000
-
 _BANK_SHARE = 8  # the buffer holds at least so many times the bank
 _KEPT = 2  # rows per wanted row that a reduction leaves
 _FEWEST_HELD = 64
@@ -25,7 +23,7 @@ class BankBudget:
 
     Args:
         coreset_ratio: share of the good patches to keep, when neither `rows` nor `megabytes` is
-            given. None of the three: 4,000 patches.
+            given.
         rows: patches to keep.
         megabytes: size of the bank, MB.
         buffer_megabytes: memory for patches while good images stream through, MB.
@@ -55,8 +53,6 @@ class BankBudget:
         limits = [] if self.rows is None else [self.rows]
         if self.megabytes is not None:
             limits.append(max(1, int(self.megabytes * 1e6) // bank_row))
-        if not limits and self.coreset_ratio is None:
-            return DEFAULT_ROWS
         return min(limits) if limits else None
 
     @property
@@ -71,7 +67,7 @@ class BankBudget:
         """Rows to keep of so many offered; a share is limited to an eighth of the buffer."""
         if self.fixed is not None:
             return self.fixed
-        assert self.coreset_ratio is not None  # or `fixed` would have been the default
+        assert self.coreset_ratio is not None  # one of the three is given
         return max(1, min(math.ceil(self.coreset_ratio * offered), self._largest_share))
 
     def reduced_to(self, expected: int) -> int:

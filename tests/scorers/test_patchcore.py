@@ -244,6 +244,17 @@ def test_files_hold_the_fitted_model(settings, good_frames, scratched, tmp_path)
     assert first == (tmp_path / "again.safetensors").read_bytes()
 
 
+def test_a_bank_has_4000_rows_unless_a_size_is_named():
+    assert built().settings()["rows"] == 4000
+    for size in ({"rows": 7}, {"megabytes": 2.0}, {"coreset_ratio": 0.1}):
+        named = built(**size).settings()
+        assert {key: named[key] for key in ("rows", "megabytes", "coreset_ratio")} == {
+            "rows": None,
+            "megabytes": None,
+            "coreset_ratio": None,
+        } | size
+
+
 def test_the_same_seed_gives_the_same_bytes(good_frames, tmp_path):
     for name in ("one", "two"):
         fit = Detector("patchcore", image_size=64, rows=40, seed=3).fit(good_frames)
