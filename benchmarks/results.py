@@ -4,9 +4,9 @@
     python benchmarks/results.py --resume
 
 Runs `anomalib-lite evaluate` from the repository root on every set that is there, with `mvg`,
-`padim` and `patchcore` on `resnet18` (where its weights are), `pdn_edge` and `filters`, and replaces
-what lies between the markers in docs/results.md. Sets that are not there are named with the reason.
-Nothing is tuned on these test images.
+`padim` and `patchcore` on `resnet18` (where its weights are), `pdn_edge` and `filters`, and
+replaces what lies between the markers in docs/results.md. Sets that are not there are named with
+the reason. Nothing is tuned on these test images.
 """
 
 from __future__ import annotations
