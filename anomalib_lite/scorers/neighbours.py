@@ -16,7 +16,7 @@ _GROUPS = 256
 _FEWEST_GROUPED = 4096
 _WORTHWHILE = 0.3
 _SLACK = 1e-3  # of the bank's spread: far above the rounding of a distance
-FLOOR = 1e-3
+FLOOR = 5e-3
 """A distance is `sqrt(d^2 + floor^2)`, the floor being this share of the bank's spread: a
 photograph that lies in the bank would otherwise score whatever the engine's rounding leaves."""
 

@@ -21,7 +21,7 @@ Bank = tuple[Tensor, NDArray[np.int64]]
 """Rows `(M, d)` and their origin (image, cell) `(M, 2)`."""
 
 _REWEIGHT_NEIGHBOURS = 9  # b of equation 7
-_STEPS_PER_FLOOR = 8  # closer distances count as equal where a patch must be chosen
+_STEPS_PER_FLOOR = 32  # closer distances count as equal where a patch must be chosen
 _WHOLE = -1  # window_ of a search in the whole bank
 
 

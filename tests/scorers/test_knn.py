@@ -41,7 +41,8 @@ def test_the_pooled_score_is_the_mean_distance_to_the_nearest_images(k, used, ro
     train, test = stream_of(8, roi=roi), stream_of(4, seed=9, roi=roi)
     scorer = fitted(train, k=k)
     scores = scorer(test.all_features())
-    away = torch.cdist(pooled(test), pooled(train)).sort(dim=1).values[:, :used].mean(dim=1)
+    away = torch.cdist(pooled(test), pooled(train)).sort(dim=1).values[:, :used]
+    away = torch.hypot(away, scorer.floor_.double()).mean(dim=1)
     np.testing.assert_allclose(scores.image.numpy(), away.numpy(), rtol=1e-4)
     assert scores.map.shape == (4, 1, 1)
     assert not scorer.localises

@@ -41,10 +41,10 @@ def stream_of(images, seed=0, roi=None, **options):
     return MadeStream(layout_of(SIZE, LAYERS, roi), images, seed=seed, **options)
 
 
-def plain_scores(queries, bank, grid_hw, sigma=4.0):
+def plain_scores(queries, bank, grid_hw, floor, sigma=4.0):
     """Nearest distance per patch in float64, its maximum, the enlarged map."""
     distances = torch.cdist(queries.double(), bank.double()).amin(dim=2)
-    grid = distances.reshape(-1, *grid_hw)
+    grid = distances.square().add(floor**2).sqrt().reshape(-1, *grid_hw)
     return grid.amax(dim=(1, 2)).numpy(), enlarged_and_blurred(grid.numpy(), SIZE, sigma)
 
 
@@ -59,7 +59,8 @@ def test_scores_are_the_distances_to_the_nearest_kept_patch(embedding, ratio):
     torch.testing.assert_close(scorer.bank_ + scorer.mean_, bank)
     assert len(bank) == np.ceil(ratio * 6 * 48)
     scores = scorer(test.all_features())
-    image, maps = plain_scores(scorer.patches(test.all_features().maps), bank, (6, 8))
+    queries, floor = scorer.patches(test.all_features().maps), float(scorer.floor_)
+    image, maps = plain_scores(queries, bank, (6, 8), floor)
     np.testing.assert_allclose(scores.image.numpy(), image, rtol=1e-4)
     np.testing.assert_allclose(scores.map.numpy(), maps, rtol=1e-4, atol=1e-4)
 

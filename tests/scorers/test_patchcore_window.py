@@ -102,6 +102,7 @@ def test_scores_are_the_distances_to_the_nearest_kept_patch_in_the_window(window
     good = scorer.patches(train.all_features().maps)
     torch.testing.assert_close(bank, good[scorer.origin_[:, 0], scorer.origin_[:, 1]])
     expected = brute_force(queries, bank, cells, window, GRID)
+    expected = torch.hypot(expected, scorer.floor_.to(expected.dtype))
     inside = scorer.layout.cell_share(GRID) > 0
     assert torch.isfinite(expected[:, inside]).all()
     found = scorer(test.all_features())
