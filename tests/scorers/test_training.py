@@ -22,6 +22,14 @@ from anomalib_lite.scorers.training import (
 )
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """A shell that starts the suite in the background lets it ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Line(nn.Module):
     """y = a x + b."""
 
