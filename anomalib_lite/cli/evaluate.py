@@ -79,8 +79,8 @@ def evaluate(
 
     settings = EvaluationSettings(
         data=tuple(data),
-        detectors=tuple(detector or ["patchcore"]),
-        backbones=tuple(backbone or ["pdn_edge"]),
+        detectors=tuple(detector or EvaluationSettings.detectors),
+        backbones=tuple(backbone or EvaluationSettings.backbones),
         seeds=seeds,
         image_size=parse_size(image_size),
         weights=weights,
