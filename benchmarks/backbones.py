@@ -166,8 +166,8 @@ def measure_copy(options: argparse.Namespace, folder: Path) -> None:
     import torch
 
     from anomalib_lite.backbones import create_backbone
+    from anomalib_lite.detector.image_stream import ImageStream
     from anomalib_lite.edge.prepare import InputSpec
-    from anomalib_lite.streams import ImageStream
 
     os.environ["ANOMALIB_LITE_WEIGHTS"] = str(folder)
     teacher, student = create_backbone("resnet18"), create_backbone("pdn_edge")

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from anomalib_lite import Detector
-from anomalib_lite.audit import AuditReport, audit, fit_without_suspects
 from anomalib_lite.backbones import Backbone, Features
-from anomalib_lite.contamination import fit_down_weighted
+from anomalib_lite.curation.downweight import fit_down_weighted
+from anomalib_lite.curation.model_audit import AuditReport, audit, fit_without_suspects
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.metrics.image import auroc
 

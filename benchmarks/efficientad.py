@@ -39,12 +39,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from anomalib_lite import Detector
 from anomalib_lite.data.parts import render
 from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
+from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge.engines import open_engine
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import aupro, auroc, pixel_metrics
 from anomalib_lite.scorers import FitContext
-from anomalib_lite.scorers.efficientad_training import Lesson
-from anomalib_lite.streams import ImageStream
+from anomalib_lite.scorers.student_teacher.efficientad_training import Lesson
 
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "efficientad edge": ("efficientad", {"size": "edge"}),
@@ -321,7 +321,7 @@ def training(options: argparse.Namespace) -> None:
             "efficientad", size=size, weights=options.latency_weights, image_size=SIDE
         )
         stream = ImageStream(open_source(frames), detector.backbone, detector.spec)
-        lesson = Lesson(detector.scorer, stream, FitContext())  # type: ignore[arg-type]
+        lesson = Lesson(detector.scorer.networks, detector.scorer.course, stream, FitContext())  # type: ignore[union-attr]
         task = lesson.training()
         took: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
         for turn in range(turns):

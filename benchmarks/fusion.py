@@ -66,7 +66,7 @@ class Scored:
 
 def rules(scored: Scored) -> dict[str, Callable[[Floats, Floats], Floats]]:
     """Name -> combination of scores `(n, P)` in units of the good scores `(m, P)`."""
-    from anomalib_lite.scorers.fusion_weights import Judgement, earn_weights, standard_of
+    from anomalib_lite.scorers.fusion.earned_weights import Judgement, earn_weights, standard_of
 
     def z(scores: Floats, good: Floats) -> Floats:
         standard = standard_of(good)
@@ -110,13 +110,13 @@ def measure(folder: Path, name: str, settings: dict[str, Any]) -> dict[str, Any]
     import torch
 
     from anomalib_lite.backbones import create_backbone
-    from anomalib_lite.calibrate import FOLDS, assign_folds
+    from anomalib_lite.detector.image_stream import ImageStream
+    from anomalib_lite.detector.out_of_fold import FOLDS, assign_folds
     from anomalib_lite.edge.prepare import InputSpec
     from anomalib_lite.edge.sources import open_source
     from anomalib_lite.metrics import auroc
     from anomalib_lite.scorers import FitContext, create_scorer
-    from anomalib_lite.scorers.fusion_weights import earn_weights, split_images
-    from anomalib_lite.streams import ImageStream
+    from anomalib_lite.scorers.fusion.earned_weights import earn_weights, split_images
 
     spec, context = InputSpec(height=256, width=256), FitContext(seed=0)
     backbone = create_backbone("resnet18", input_hw=spec.size_hw)
@@ -185,8 +185,8 @@ def _part_scores(scorer: Any, features: Any) -> Floats:
 def _test_scores(
     scorer: Any, folder: Path, backbone: Any, spec: Any
 ) -> tuple[Floats, NDArray[np.int64]]:
+    from anomalib_lite.detector.image_stream import ImageStream
     from anomalib_lite.edge.sources import open_source
-    from anomalib_lite.streams import ImageStream
 
     paths = sorted(path for path in (folder / "test").rglob("*") if path.is_file())
     stream = ImageStream(open_source(paths), backbone, spec)

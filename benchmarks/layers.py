@@ -20,8 +20,8 @@ from real_sets import SETS, SHARED
 
 from anomalib_lite import Detector
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.layer_choice import choose_layers
 from anomalib_lite.metrics import auroc
+from anomalib_lite.tuning.layer_selection import choose_layers
 
 METHODS: dict[str, dict[str, Any]] = {"mvg": {}, "padim": {}, "patchcore": {"rows": 2000}}
 

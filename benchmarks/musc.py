@@ -95,9 +95,9 @@ def test_images(folder: Path) -> tuple[list[Path], Any]:
 def read(paths: list[Path], backbone: str = VIT, layers: tuple[str, ...] = BLOCKS) -> Held:
     """Features of some images."""
     from anomalib_lite.backbones import create_backbone
+    from anomalib_lite.detector.image_stream import ImageStream
     from anomalib_lite.edge.prepare import InputSpec
     from anomalib_lite.edge.sources import open_source
-    from anomalib_lite.streams import ImageStream
 
     spec = InputSpec(height=SIDE, width=SIDE)
     network = create_backbone(backbone, layers=layers, input_hw=spec.size_hw)
@@ -159,13 +159,13 @@ def turning(options: argparse.Namespace) -> None:
     """Screw: the other images also judge in turned copies; the nearest of all copies counts."""
     import torch
 
-    from anomalib_lite.scorers.mutual_products import (
+    from anomalib_lite.scorers.mutual.matmul import (
         both_maxima,
         interval_mean,
         kept_judges,
         make_factors,
     )
-    from anomalib_lite.scorers.mutual_tokens import normalise_maps, unit_tokens
+    from anomalib_lite.scorers.mutual.tokens import normalise_maps, unit_tokens
 
     paths, labels = test_images(options.data / "mvtec_ad/screw")
     for case in options.layers:
@@ -223,9 +223,9 @@ def speed(options: argparse.Namespace) -> None:
     """One pass over the screw pool against the plain form, `torch.cdist` in chunks."""
     import torch
 
-    from anomalib_lite.scorers.mutual_plan import BLOCK
-    from anomalib_lite.scorers.mutual_products import both_maxima, make_factors
-    from anomalib_lite.scorers.mutual_tokens import normalise_maps, unit_tokens
+    from anomalib_lite.scorers.mutual.matmul import both_maxima, make_factors
+    from anomalib_lite.scorers.mutual.plan import BLOCK
+    from anomalib_lite.scorers.mutual.tokens import normalise_maps, unit_tokens
 
     torch.set_num_threads(1)
     paths, _ = test_images(options.data / "mvtec_ad/screw")

@@ -60,7 +60,7 @@ class Meter:
 def measure_large(options: argparse.Namespace, backbone: str, layers: tuple[str, ...]) -> None:
     """Judge `--images` different images of all folders; goes on from what `--work` holds."""
     from anomalib_lite.edge.errors import SettingsError
-    from anomalib_lite.pool import Pool
+    from anomalib_lite.transductive.pool import Pool
 
     paths = different_images(options.data, options.images)
     counts = Counter(path.relative_to(options.data).parts[0] for path in paths)

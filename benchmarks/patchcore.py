@@ -77,10 +77,10 @@ def accuracy(options: argparse.Namespace) -> None:
     import torch
 
     from anomalib_lite.backbones import create_backbone
+    from anomalib_lite.detector.image_stream import ImageStream
     from anomalib_lite.edge.prepare import InputSpec
     from anomalib_lite.edge.sources import open_source
     from anomalib_lite.scorers import FitContext, create_scorer
-    from anomalib_lite.streams import ImageStream
 
     spec = InputSpec(height=256, width=256)
     backbone = create_backbone("resnet18", input_hw=spec.size_hw)

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from anomalib_lite import Detector
 from anomalib_lite.backbones import FeatureLayout, Features
-from anomalib_lite.calibrate import calibrate
+from anomalib_lite.detector.image_stream import ImageStream
+from anomalib_lite.detector.out_of_fold import calibrate
+from anomalib_lite.detector.products import ProductSource
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.sources import FileSource
 from anomalib_lite.metrics.image import auroc
-from anomalib_lite.products import ProductSource
 from anomalib_lite.scorers import FeatureBatch, FitContext, Scorer, create_scorer
 from anomalib_lite.scorers.pooling import LayerPool
-from anomalib_lite.streams import ImageStream
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = {

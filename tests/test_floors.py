@@ -9,41 +9,23 @@ import pytest
 import anomalib_lite
 
 PACKAGE = Path(anomalib_lite.__file__).parent
-FLOORS = {
-    "edge": 0,
-    "backbones": 1,
-    "data": 1,
-    "metrics": 1,
-    "scorers": 2,
-    "distillation": 3,
-    "detector": 3,
-    "streams": 3,
-    "audit": 3,
-    "audit_report": 3,
-    "oddness": 3,
-    "pool_audit": 3,
-    "pool_report": 3,
-    "feedback": 3,
-    "pool": 3,
-    "calibrate": 3,
-    "detector_file": 3,
-    "detector_graph": 3,
-    "fitted_data": 3,
-    "contamination": 3,
-    "gallery": 3,
-    "products": 3,
-    "explain": 3,
-    "updates": 3,
-    "layer_choice": 3,
-    "memory": 3,
-    "versions": 3,
-    "export": 4,
-    "evaluation": 5,
-    "report": 5,
-    "cli": 6,
-}
-UPWARD = {("detector", "export")}
-"""The one documented way up: `Detector.export` imports the exporter when it is called."""
+FLOORS = (
+    ("edge",),
+    ("data", "metrics", "statistics"),
+    ("system",),
+    ("backbones",),
+    ("scorers",),
+    ("export", "distillation"),
+    ("detector",),
+    ("evaluation", "tuning", "transductive"),
+    ("curation",),
+    ("report",),
+    ("cli",),
+)
+"""Rooms from the ground up. Rooms of one floor do not know each other; there is no exception."""
+
+MOST_FLOORS, MOST_ROOMS = 11, 20
+MOST_LINES, MOST_MEDIAN_LINES = 300, 150
 
 EDGE_MAY_IMPORT = {"anomalib_lite", "numpy", "cv2", "onnxruntime", "openvino"}
 
@@ -64,36 +46,108 @@ def imports_of(path):
                 yield node.lineno, f"{module}.{alias.name}"
 
 
-def floor_name(module):
-    """`anomalib_lite.edge.frames` -> `edge`; None for what stands on no floor."""
+def floor_of(module):
+    """`anomalib_lite.edge.frames` -> 0; None for what stands on no floor."""
     parts = module.split(".")
     if parts[0] != "anomalib_lite" or len(parts) < 2:
         return None
-    return parts[1] if parts[1] in FLOORS else None
+    return next((level for level, rooms in enumerate(FLOORS) if parts[1] in rooms), None)
 
 
-def own_name(path):
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def dotted(path):
+    parts = ["anomalib_lite", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def circles(graph):
+    """Groups of modules that reach each other (Tarjan's strongly connected components)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in order:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], order[other])
+        if low[node] == order[node]:
+            group = [stack.pop()]
+            while group[-1] != node:
+                group.append(stack.pop())
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in graph:
+        if node not in order:
+            visit(node)
+    return found
 
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def test_every_module_stands_on_a_floor():
-    assert {own_name(path) for path in FILES} <= FLOORS.keys()
+def test_the_root_holds_rooms_only():
+    loose = [path.name for path in PACKAGE.glob("*.py") if path.name != "__init__.py"]
+    assert loose == []
+
+
+def test_every_room_stands_on_a_floor():
+    rooms = {path.relative_to(PACKAGE).parts[0] for path in FILES}
+    assert rooms == {room for floor in FLOORS for room in floor}
+    assert len(FLOORS) <= MOST_FLOORS
+    assert len(rooms) <= MOST_ROOMS
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down_only(path):
-    own = own_name(path)
-    upward = [
+    own = path.relative_to(PACKAGE).parts[0]
+    level = floor_of(f"anomalib_lite.{own}")
+    wrong = [
         f"{path.name}:{line} imports {module}"
         for line, module in imports_of(path)
-        if (name := floor_name(module)) is not None
-        and FLOORS[name] > FLOORS[own]
-        and (own, name) not in UPWARD
+        if (other := floor_of(module)) is not None
+        and module.split(".")[1] != own
+        and other >= level
     ]
-    assert upward == []
+    assert wrong == []
+
+
+def test_no_module_reaches_itself():
+    """Also inside a room, inside functions and under TYPE_CHECKING."""
+    modules = {dotted(path) for path in FILES}
+    graph = {
+        dotted(path): {module for _, module in imports_of(path)} & modules - {dotted(path)}
+        for path in FILES
+    }
+    # `from package import module` also names the package; only its own text counts there.
+    for path in FILES:
+        own = dotted(path)
+        graph[own] -= {other for other in graph[own] if own.startswith(f"{other}.")}
+    assert circles(graph) == []
+
+
+def test_circles_are_found():
+    """A check of the check."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [["b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+
+
+def test_each_room_says_what_lives_there():
+    rooms = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
+    silent = [
+        str(room.relative_to(PACKAGE))
+        for room in rooms
+        if not (ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or "").strip()
+    ]
+    assert silent == []
+
+
+def test_files_fit_in_the_head():
+    lines = {path: len(path.read_text().splitlines()) for path in FILES}
+    assert {str(path): count for path, count in lines.items() if count > MOST_LINES} == {}
+    assert sorted(lines.values())[len(lines) // 2] < MOST_MEDIAN_LINES
 
 
 @pytest.mark.parametrize(
@@ -106,16 +160,6 @@ def test_the_ground_floor_needs_numpy_opencv_and_an_engine_only(path):
         if module.split(".")[0] not in EDGE_MAY_IMPORT | sys.stdlib_module_names
     ]
     assert foreign == []
-
-
-def test_the_way_up_is_taken_inside_functions_only():
-    tree = ast.parse((PACKAGE / "detector.py").read_text())
-    at_import = [
-        node.module
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and floor_name(node.module or "") == "export"
-    ]
-    assert at_import == []
 
 
 def test_the_reader_of_imports_sees_all_kinds(tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from anomalib_lite.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, register_backbone
 from anomalib_lite.backbones.features import LayerInfo
 from anomalib_lite.backbones.pdn import EMBEDDING, EdgeNetwork, PatchNetwork
-from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.weights import find_weights, fit_weights, read_weights
 from anomalib_lite.edge.errors import SettingsError, WeightsError
+from anomalib_lite.system.seeding import seeded
 
 SHIPPED = Path(__file__).parent / "shipped"
 """Weights that this project distilled; each file carries its own model card as metadata."""

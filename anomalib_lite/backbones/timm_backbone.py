@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import LayerInfo
-from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.torchvision_ops import declare_missing_operators
 from anomalib_lite.backbones.weights import (
     WEIGHTS_FOLDER_VARIABLE,
@@ -23,6 +22,7 @@ from anomalib_lite.backbones.weights import (
     read_weights,
 )
 from anomalib_lite.edge.errors import SettingsError, WeightsError
+from anomalib_lite.system.seeding import seeded
 
 RANDOM = "random"
 """Weights setting for seeded random weights (checks of shapes, export and parity)."""

@@ -41,7 +41,7 @@ def audit(
     from rich.markup import escape
     from rich.table import Table
 
-    from anomalib_lite.pool import Pool
+    from anomalib_lite.transductive.pool import Pool
 
     pool = Pool(
         "musc",

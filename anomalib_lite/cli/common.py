@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from anomalib_lite.detector import Detector
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.model import EdgeModel
     from anomalib_lite.scorers import Progress
 
@@ -72,7 +72,7 @@ def open_model(
         return EdgeModel(path, engine=engine, max_false_reject=max_false_reject)
     if path.suffix == ".safetensors":
         try:
-            from anomalib_lite.detector import Detector
+            from anomalib_lite.detector.detector import Detector
         except ImportError as error:
             raise SettingsError(
                 f"{path}: a .safetensors detector needs torch; pip install "

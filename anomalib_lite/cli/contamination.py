@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from anomalib_lite.cli.common import console, progress_bar
 
 if TYPE_CHECKING:
-    from anomalib_lite.audit_report import AuditReport
-    from anomalib_lite.contamination import DownWeighting
-    from anomalib_lite.detector import Detector
+    from anomalib_lite.curation.audit_report import AuditReport
+    from anomalib_lite.curation.downweight import DownWeighting
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.sources import Source, SourceLike
 
 CONTAMINATION = ("trust", "audit", "exclude", "downweight")
@@ -38,9 +38,9 @@ def fit_audited(
     """Audit the images, write what was found beside `out`, then fit as `--contamination` says."""
     import json
 
-    from anomalib_lite.audit import fit_without_suspects
-    from anomalib_lite.calibrate import require_weighs
-    from anomalib_lite.contamination import fit_down_weighted
+    from anomalib_lite.curation.downweight import fit_down_weighted
+    from anomalib_lite.curation.model_audit import fit_without_suspects
+    from anomalib_lite.detector.out_of_fold import require_weighs
     from anomalib_lite.edge.files import write_bytes_atomic
     from anomalib_lite.edge.sources import open_source
     from anomalib_lite.report.audit import write_audit
@@ -67,11 +67,11 @@ def fit_audited(
 def _audited(fitted: Detector, frames: Source, audit_by: str) -> AuditReport:
     """The audit by the detector's own kind, or by the images themselves."""
     if audit_by == "detector":
-        from anomalib_lite.audit import audit
+        from anomalib_lite.curation.model_audit import audit
 
         with progress_bar() as progress:
             return audit(fitted, frames, progress=progress)
-    from anomalib_lite.pool_audit import audit_by_pool, pool_for
+    from anomalib_lite.curation.pool_audit import audit_by_pool, pool_for
 
     pool = pool_for(fitted, audit_by)
     console(stderr=True).print(f"audit: {pool.cost(max(2, len(frames)))}", markup=False)

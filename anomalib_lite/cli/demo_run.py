@@ -24,7 +24,7 @@ from anomalib_lite.cli.score import production_report, score_to_folder
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.data.parts import write_dataset
 from anomalib_lite.data.sample import Sample
-from anomalib_lite.detector import Detector
+from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.benchmark import measure
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import read_frame
@@ -33,6 +33,7 @@ from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
 from anomalib_lite.report.heatmaps import encode_png, overlay
+from anomalib_lite.report.production_page import write_production
 
 # An aligned part and a texture have a Gaussian per place; a part that lies freely is compared with
 # a bank of good patches from anywhere.
@@ -108,7 +109,7 @@ def _run_product(
     source = open_source(parts / "test", recursive=True)
     page = production_report(folder / "part.onnx", edge, str(parts / "test"))
     counts = score_to_folder(edge, source, folder, heatmaps=True, batch=1, report=page)
-    page.write(folder / "report.html")
+    write_production(page, folder / "report.html")
     screen.print(f"scored {counts['scored']} frames into [bold]{folder / 'results.jsonl'}[/bold]")
     samples = open_dataset(f"mvtec:{out / 'parts'}:{product}").samples("test")
     judged = [(sample, edge.predict(sample.path)) for sample in samples]

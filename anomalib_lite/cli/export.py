@@ -18,7 +18,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="Edge file to write (.onnx).")],
 ) -> None:
     """Compile a detector to ONNX; written only if it is proven to be the fitted model."""
-    from anomalib_lite.detector import Detector
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.errors import SettingsError
 
     if out.suffix != ".onnx":

@@ -13,9 +13,9 @@ from anomalib_lite.cli.contamination import check_contamination, fit_audited
 from anomalib_lite.cli.products import images_to_fit
 
 if TYPE_CHECKING:
-    from anomalib_lite.detector import Detector
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.prepare import InputSpec
-    from anomalib_lite.layer_choice import LayerChoice
+    from anomalib_lite.tuning.layer_selection import LayerChoice
 
 SKIPPED = 3
 INTERRUPTED = 130
@@ -137,7 +137,7 @@ def fit(
     ] = None,
 ) -> None:
     """Learn what good parts look like and choose a threshold, from good images only."""
-    from anomalib_lite.detector import Detector
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.errors import SettingsError
     from anomalib_lite.edge.files import ensure_writable
     from anomalib_lite.scorers import create_scorer
@@ -192,7 +192,7 @@ def _chosen_layers(
     images: Any, backbone: str, spec: InputSpec, weights: Path | None, seed: int
 ) -> LayerChoice:
     """Layers that the good images speak for; prints why."""
-    from anomalib_lite.layer_choice import choose_layers
+    from anomalib_lite.tuning.layer_selection import choose_layers
 
     with progress_bar() as progress:
         choice = choose_layers(

@@ -36,7 +36,7 @@ def images_to_fit(
         raise SettingsError("--products takes the subfolders of SOURCE; leave --product out")
     if source is not None and not subfolders:
         return source, {}
-    from anomalib_lite.products import ProductSource, require_products
+    from anomalib_lite.detector.products import ProductSource, require_products
     from anomalib_lite.scorers import create_scorer
 
     require_products(create_scorer(detector))

@@ -15,9 +15,9 @@ import typer
 from anomalib_lite.cli.common import console, open_model, progress_bar
 
 if TYPE_CHECKING:
+    from anomalib_lite.detector.explainer import Evidence, Explainer
     from anomalib_lite.edge.scoring import Model, ScoredFrame
     from anomalib_lite.edge.sources import Source
-    from anomalib_lite.explain import Evidence, Explainer
     from anomalib_lite.report.explain import PairPicture
     from anomalib_lite.report.production import ProductionReport
 
@@ -150,8 +150,8 @@ def _check_explain(model: Path, explain: bool, good: Path | None) -> None:
 def _explainer(opened: Model, good: Path | None) -> Explainer:
     from typing import cast
 
-    from anomalib_lite.detector import Detector
-    from anomalib_lite.explain import Explainer
+    from anomalib_lite.detector.detector import Detector
+    from anomalib_lite.detector.explainer import Explainer
 
     return Explainer(cast(Detector, opened), good)
 
@@ -208,7 +208,9 @@ def _report(report: ProductionReport | None, folder: Path) -> Iterator[Productio
         yield report
     finally:
         if report is not None:
-            report.write(folder / "report.html")
+            from anomalib_lite.report.production_page import write_production
+
+            write_production(report, folder / "report.html")
 
 
 @contextmanager

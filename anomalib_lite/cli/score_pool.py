@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anomalib_lite.data.sample import Sample
     from anomalib_lite.edge.sources import Source
     from anomalib_lite.evaluation.pool import PoolMeasure
-    from anomalib_lite.pool import Pool, PoolReport
+    from anomalib_lite.transductive.pool import Pool, PoolReport
 
 UNREADABLE = 3
 WORK = "pool-work"
@@ -59,7 +59,7 @@ def score_pool(
     ] = None,
 ) -> None:
     """Rank unlabelled frames by how little they resemble the others; no good images are needed."""
-    from anomalib_lite.pool import Pool
+    from anomalib_lite.transductive.pool import Pool
 
     pool = Pool(
         detector,

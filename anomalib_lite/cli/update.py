@@ -12,7 +12,7 @@ from anomalib_lite.cli.common import console, progress_bar
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from anomalib_lite.feedback import HeldOut, UpdateReport
+    from anomalib_lite.curation.update_gate import HeldOut, UpdateReport
 
 REFUSED = 1
 SKIPPED = 3
@@ -42,9 +42,9 @@ def update(
     ] = False,
 ) -> None:
     """Learn on from good images; exit status 1, nothing written, when false rejects get worse."""
-    from anomalib_lite.detector import Detector
+    from anomalib_lite.curation.update_gate import update_detector
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.files import write_bytes_atomic
-    from anomalib_lite.feedback import update_detector
 
     _check_names(model, out)
     target = model if out is None else out

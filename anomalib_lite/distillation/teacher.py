@@ -12,7 +12,7 @@ from anomalib_lite.backbones import Backbone
 from anomalib_lite.backbones.features import LayerInfo
 from anomalib_lite.backbones.pdn import EMBEDDING, EdgeNetwork, Size, patch_network
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.scorers.patches import PatchEmbedding
+from anomalib_lite.scorers.memory_bank.patch_vectors import PatchEmbedding
 
 _LEAST_STD = 1e-6
 _COARSER = 2  # EfficientAD's teacher looks at twice the resolution: 8 of its pixels are 4 of ours

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from anomalib_lite.backbones import Backbone
 from anomalib_lite.backbones.pdn_backbone import load_patch_weights
 from anomalib_lite.backbones.pdn_norms import fold_norms
-from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.distillation.pictures import PicturePool
 from anomalib_lite.distillation.settings import DistillSettings
@@ -30,8 +29,9 @@ from anomalib_lite.distillation.teacher import (
 )
 from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.scorers.checkpoints import optimiser_tensors, restore_optimiser
-from anomalib_lite.scorers.training import stop_on_interrupt
+from anomalib_lite.scorers.training.checkpoints import optimiser_tensors, restore_optimiser
+from anomalib_lite.scorers.training.loop import stop_on_interrupt
+from anomalib_lite.system.seeding import seeded
 
 Report = Callable[[int, float, float | None], None]
 """Called with steps done, the step's error, and the held-out error where it was measured."""

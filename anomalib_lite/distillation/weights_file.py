@@ -12,7 +12,7 @@ import torch
 from anomalib_lite.distillation.train import Distillation
 from anomalib_lite.edge.errors import AnomalibLiteError, WeightsError
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.versions import installed_versions
+from anomalib_lite.system.versions import installed_versions
 
 CARD_KEY = "card"
 _HALF_LARGEST = 65504.0

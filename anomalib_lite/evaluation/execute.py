@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.data.sample import Sample
-from anomalib_lite.detector import Detector
+from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.frames import read_frame
 from anomalib_lite.edge.scoring import score_source

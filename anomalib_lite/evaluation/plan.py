@@ -20,7 +20,7 @@ from anomalib_lite.edge.errors import SourceError
 from anomalib_lite.edge.files import sha256_file
 from anomalib_lite.evaluation.settings import EvaluationSettings
 from anomalib_lite.scorers import Progress, create_scorer
-from anomalib_lite.versions import installed_versions
+from anomalib_lite.system.versions import installed_versions
 
 FORMAT_VERSION = 1
 

@@ -1,4 +1,4 @@
-"""Detector -> ONNX file: trace, describe, prove, write."""
+"""A fitted detector's state -> ONNX file: trace, describe, prove, write."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
-from anomalib_lite.detector import Detector
-from anomalib_lite.detector_file import detector_header
+from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import PRODUCT_SCORES, OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.files import atomic_path
+from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.integrity import seal
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.export.half import store_half
 from anomalib_lite.export.parity import (
     SELF_TEST_TOLERANCE,
@@ -27,12 +31,52 @@ from anomalib_lite.export.parity import (
     compare_products,
     probe_frames,
 )
-from anomalib_lite.scorers import PerProduct
 
 OPSET = 17
 """Read by ONNX Runtime 1.12+, OpenVINO 2023+, TensorRT 8.6+."""
 
 _TRACE_BATCH = 2
+
+
+class Fitted(Protocol):
+    """The fitted model that the file must reproduce."""
+
+    def run(self, frames_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
+        """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
+
+    def product_scores(self, frames_nhwc: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """`uint8 (N, h, w, 3)` -> score as each product `(N, P)`."""
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """All that an export needs of a fitted state.
+
+    Attributes:
+        fitted: what the file must reproduce.
+        network: the module to trace: frames uint8 `(N, h, w, 3)` -> score, map, then `extras`.
+        extras: names of further outputs.
+        stores_half: keep weights in half precision where they are exact in it.
+        spec: the input declaration.
+        calibration: threshold and p-values.
+        samples: raw good frames, for the probes.
+        localises: whether the map says where.
+        about: what the file says about itself, plain JSON types.
+        title: what is exported, in words, for messages.
+        seed: draws the noise probe.
+    """
+
+    fitted: Fitted
+    network: nn.Module
+    extras: tuple[str, ...]
+    stores_half: bool
+    spec: InputSpec
+    calibration: Calibration
+    samples: tuple[Frame, ...]
+    localises: bool
+    about: dict[str, Any]
+    title: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -50,7 +94,7 @@ class ExportReport:
     parity: ParityReport
 
 
-def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
+def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
     """Export a fitted detector; the file appears only if it is proven to be the fitted model.
 
     The graph is compared with the detector on probe frames, from the raw frame, at batch 1 and 3:
@@ -58,20 +102,18 @@ def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
 
     Raises:
         ExportError: the gate failed, or the graph cannot be expressed; nothing is written.
-        FitError: the detector is not fitted.
     """
-    calibration = detector.calibration
-    model = trace(detector)
-    frames = probe_frames(detector.data.samples, detector.spec, detector.seed)
+    model = trace(state)
+    frames = probe_frames(state.samples, state.spec, state.seed)
     with atomic_path(path) as temporary:
-        _describe(model, _metadata(detector, (), None))
+        _describe(model, _metadata(state, (), None))
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         engine = OnnxRuntimeEngine(temporary)
         report, probes = compare(
-            detector, engine, frames, spec=detector.spec, calibration=calibration
+            state.fitted, engine, frames, spec=state.spec, calibration=state.calibration
         )
-        if isinstance(detector.scorer, PerProduct):
-            compare_products(detector, engine, frames, detector.spec)
+        if PRODUCT_SCORES in state.extras:
+            compare_products(state.fitted, engine, frames, state.spec)
         del engine
         if not report.passed:
             raise ExportError(
@@ -79,7 +121,7 @@ def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
                 f"(scores {report.score_difference:.1e}, maps {report.map_difference:.1e}, "
                 f"allowed {report.tolerance:.0e}; {report.verdict_flips} verdicts flipped)"
             )
-        _describe(model, _metadata(detector, probes, report))
+        _describe(model, _metadata(state, probes, report))
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         seal(temporary)
         EdgeModel(temporary)
@@ -87,26 +129,24 @@ def export_onnx(detector: Detector, path: str | Path) -> ExportReport:
     return ExportReport(Path(path), size, report)
 
 
-def trace(detector: Detector) -> Any:
-    """The detector's graph as an ONNX model with the project's interface and dynamic batch."""
+def trace(state: ExportState) -> Any:
+    """The state's network as an ONNX model with the project's interface and dynamic batch."""
     buffer = io.BytesIO()
-    outputs = ["score", "anomaly_map"]
-    if isinstance(detector.scorer, PerProduct):
-        outputs.append(PRODUCT_SCORES)
+    outputs = ["score", "anomaly_map", *state.extras]
     modes = torch.onnx.TrainingMode
-    height, width = detector.spec.size_hw
+    height, width = state.spec.size_hw
     example = torch.zeros(_TRACE_BATCH, height, width, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                detector.graph.merged(),
+                state.network,
                 (example,),
                 buffer,  # type: ignore[arg-type]
                 dynamo=False,
                 # Folded with anything else, rounded weights would need single precision again.
-                training=modes.PRESERVE if detector.scorer.stores_half else modes.EVAL,
-                do_constant_folding=not detector.scorer.stores_half,
+                training=modes.PRESERVE if state.stores_half else modes.EVAL,
+                do_constant_folding=not state.stores_half,
                 opset_version=OPSET,
                 input_names=["frames"],
                 output_names=outputs,
@@ -114,9 +154,7 @@ def trace(detector: Detector) -> Any:
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ExportError(
-                f"{detector.scorer.name} on {detector.backbone.name} cannot be exported: {first}"
-            ) from error
+            raise ExportError(f"{state.title} cannot be exported: {first}") from error
     model = onnx.load_model_from_string(buffer.getvalue())
     for node in model.graph.node:
         node.doc_string = ""
@@ -128,18 +166,18 @@ def trace(detector: Detector) -> Any:
 
 
 def _metadata(
-    detector: Detector, probes: tuple[Probe, ...], report: ParityReport | None
+    state: ExportState, probes: tuple[Probe, ...], report: ParityReport | None
 ) -> EdgeMetadata:
-    about = detector_header(detector)["about"]
+    about = dict(state.about)
     about["opset"] = OPSET
     if report is not None:
         about["parity"] = report.to_dict()
     return EdgeMetadata(
-        spec=detector.spec,
-        calibration=detector.calibration,
+        spec=state.spec,
+        calibration=state.calibration,
         probes=probes,
         tolerance=SELF_TEST_TOLERANCE,
-        localises=detector.localises,
+        localises=state.localises,
         about=about,
     )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.sources import Source
-from anomalib_lite.oddness import EXCLUDED
 from anomalib_lite.report.components import (
     Cell,
     card,
@@ -24,9 +23,10 @@ from anomalib_lite.report.components import (
 )
 from anomalib_lite.report.html import Child, Markup, shorten, tag
 from anomalib_lite.report.pictures import Picture, make_picture
+from anomalib_lite.statistics.outliers import EXCLUDED
 
 if TYPE_CHECKING:
-    from anomalib_lite.audit import AuditEntry, AuditReport
+    from anomalib_lite.curation.model_audit import AuditEntry, AuditReport
 
 MOST_PICTURES = 40
 _MOST_ROWS = 200

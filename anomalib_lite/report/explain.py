@@ -1,6 +1,6 @@
 """Side by side: a rejected region with its surroundings, and the nearest good patch with its own.
 
-Needs no torch: it draws what `anomalib_lite.explain` has found.
+Needs no torch: it draws what `anomalib_lite.detector.explainer` has found.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from anomalib_lite.report.html import Child, Markup, shorten, tag
 from anomalib_lite.report.pictures import data_uri, encode_jpeg
 
 if TYPE_CHECKING:
-    from anomalib_lite.explain import Box, Evidence
+    from anomalib_lite.detector.explainer import Box, Evidence
 
 SIDE_PX = 240
 """Height and width of each half; the longer side of the view fills it."""

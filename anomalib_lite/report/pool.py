@@ -31,7 +31,7 @@ from anomalib_lite.report.pictures import Picture, make_picture
 from anomalib_lite.report.plots import UNLABELLED_BARS, ScoreRow, score_rows
 
 if TYPE_CHECKING:
-    from anomalib_lite.pool import PoolReport
+    from anomalib_lite.transductive.pool import PoolReport
 
 MOST_SHOWN = 20
 """Images with a picture: the highest scores."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
@@ -47,7 +45,7 @@ class RejectedFrame:
 
 
 class ProductionReport:
-    """Collects what the report shows; `add` every scored frame, then `write`.
+    """Collects what the report shows; `add` every scored frame, then `write_production`.
 
     Args:
         calibration: threshold and scores of good images.
@@ -112,17 +110,6 @@ class ProductionReport:
     def named(self) -> list[RejectedFrame]:
         """The rejected frames that follow, highest first."""
         return self._named.items()[MOST_PICTURES:]
-
-    def html(self) -> str:
-        """The page as HTML text; the same frames give the same text."""
-        from anomalib_lite.report.production_page import render_production
-
-        return render_production(self)
-
-    def write(self, path: str | Path) -> Path:
-        """Write the page atomically; raises `AnomalibLiteError` when it cannot be written."""
-        write_bytes_atomic(path, self.html().encode())
-        return Path(path)
 
     def _picture(self, frame: Frame | None, prediction: Prediction) -> Picture | None:
         if frame is None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite import __version__
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.report.axes import Axis
 from anomalib_lite.report.components import (
     Cell,
@@ -69,6 +71,12 @@ _ADVICE = {
         "bad",
     ),
 }
+
+
+def write_production(report: ProductionReport, path: str | Path) -> Path:
+    """Write the page atomically; raises `AnomalibLiteError` when it cannot be written."""
+    write_bytes_atomic(path, render_production(report).encode())
+    return Path(path)
 
 
 def render_production(report: ProductionReport) -> str:

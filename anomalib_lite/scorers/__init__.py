@@ -1,13 +1,9 @@
-"""Scorers: each learns what is normal from features, then scores features."""
+"""Scorers: each learns what is normal from features, then scores features.
 
-from anomalib_lite.scorers import efficientad as _efficientad  # noqa: F401 - registers itself
-from anomalib_lite.scorers import gda as _gda  # noqa: F401 - registers itself
-from anomalib_lite.scorers import knn as _knn  # noqa: F401 - registers itself
-from anomalib_lite.scorers import musc as _musc  # noqa: F401 - registers itself
-from anomalib_lite.scorers import mvg as _mvg  # noqa: F401 - registers itself
-from anomalib_lite.scorers import padim as _padim  # noqa: F401 - registers itself
-from anomalib_lite.scorers import patchcore as _patchcore  # noqa: F401 - registers itself
-from anomalib_lite.scorers import stfpm as _stfpm  # noqa: F401 - registers itself
+One folder per family; here only the contract, the abilities and the registry. Nothing that reads
+files, chooses thresholds or knows what a camera is.
+"""
+
 from anomalib_lite.scorers.abilities import (
     CrossFit,
     Explain,
@@ -27,6 +23,8 @@ from anomalib_lite.scorers.base import (
     Progress,
     Scorer,
     Scores,
+)
+from anomalib_lite.scorers.registry import (
     create_scorer,
     list_scorers,
     register_scorer,

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
-from anomalib_lite.edge.errors import SettingsError
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,48 +192,3 @@ class Scorer(nn.Module, ABC):
                 # A copy: a mapped file may lie at odd addresses, where products round otherwise.
                 owner.register_buffer(last, tensor.clone())
         self.load_state_dict(tensors, strict=True)
-
-
-_REGISTRY: dict[str, type[Scorer]] = {}
-
-
-def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
-    """Class decorator: make a scorer known by its `name`."""
-    _REGISTRY[scorer.name] = scorer
-    return scorer
-
-
-def create_scorer(name: str, **settings: Any) -> Scorer:
-    """Build a scorer by name, or several joined by `+` (`"patchcore+mvg"`).
-
-    Raises:
-        SettingsError: an unknown name or setting.
-    """
-    if "+" in name:
-        from anomalib_lite.scorers.fusion_create import create_fusion
-
-        return create_fusion(name, **settings)
-    if name not in _REGISTRY:
-        raise SettingsError(f"unknown detector {name!r}; choose from {', '.join(list_scorers())}")
-    try:
-        return _REGISTRY[name](**settings)
-    except TypeError as error:
-        raise SettingsError(f"{name}: {str(error).split('() ')[-1]}") from error
-
-
-def list_scorers() -> list[str]:
-    """Names of all scorers."""
-    return sorted(_REGISTRY)
-
-
-def scorers_with(ability: type) -> list[str]:
-    """Names of the scorers that have an ability, asked of instances with default settings."""
-    able = []
-    for name in list_scorers():
-        try:
-            scorer = create_scorer(name)
-        except SettingsError:
-            continue
-        if isinstance(scorer, ability):
-            able.append(name)
-    return able

@@ -12,9 +12,9 @@ from anomalib_lite.backbones.pdn import (
 )
 from anomalib_lite.backbones.pdn_backbone import SHIPPED
 from anomalib_lite.backbones.pdn_norms import fold_norms
-from anomalib_lite.backbones.seeding import seeded
 from anomalib_lite.distillation.weights_file import read_card
 from anomalib_lite.edge.errors import SettingsError, WeightsError
+from anomalib_lite.system.seeding import seeded
 
 
 def count(network):

@@ -333,7 +333,7 @@ def test_an_interrupted_fit_writes_nothing(good_folder, tmp_path):
     out = tmp_path / "x.safetensors"
     program = (
         "import os, signal, sys\n"
-        "from anomalib_lite import streams\n"
+        "from anomalib_lite.detector import image_stream as streams\n"
         "prepare = streams.prepare\n"
         "def stop(*arguments):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -6,10 +6,10 @@ import cv2
 import pytest
 
 from anomalib_lite import Detector
+from anomalib_lite.curation.pool_audit import audit_by_pool, pool_for
 from anomalib_lite.data.parts import render
 from anomalib_lite.edge import SettingsError
-from anomalib_lite.pool import PROTOCOL
-from anomalib_lite.pool_audit import audit_by_pool, pool_for
+from anomalib_lite.transductive.pool import PROTOCOL
 
 FIT = ["--backbone", "filters", "--detector", "padim", "--image-size", "64"]
 FIT += ["--set", "num_features=12"]

@@ -7,7 +7,7 @@ import pytest
 
 from anomalib_lite import Detector
 from anomalib_lite.backbones import create_backbone
-from anomalib_lite.scorers import training
+from anomalib_lite.scorers.training import loop as training
 
 OPTIONS = ("--detector", "efficientad", "--image-size", "64")
 

@@ -9,8 +9,8 @@ from anomalib_lite.edge import EdgeModel
 from anomalib_lite.edge.headers import read_header
 from anomalib_lite.evaluation import EvaluationSettings
 from anomalib_lite.scorers import create_scorer
-from anomalib_lite.scorers.mutual_frozen import FROZEN
-from anomalib_lite.scorers.mutual_pool import PROTOCOL
+from anomalib_lite.scorers.mutual.frozen_pool import FROZEN
+from anomalib_lite.scorers.mutual.pool_scores import PROTOCOL
 
 SETTINGS = {"backbone": "filters", "image_size": 64, "degrees": [1], "references": 4}
 

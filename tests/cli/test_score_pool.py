@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from anomalib_lite import pool as pool_module
 from anomalib_lite.data.parts import render, write_dataset
 from anomalib_lite.edge import SettingsError
 from anomalib_lite.edge import files as edge_files
-from anomalib_lite.pool import PROTOCOL, Pool
-from anomalib_lite.scorers import mutual_pool
+from anomalib_lite.scorers.mutual import pool_scores as mutual_pool
+from anomalib_lite.transductive import pool as pool_module
+from anomalib_lite.transductive.pool import PROTOCOL, Pool
 
 SMALL = ["--backbone", "filters", "--image-size", "64", "--set", "degrees=[1]"]
 

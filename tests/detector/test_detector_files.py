@@ -50,9 +50,9 @@ def test_loading_gives_back_every_bit(saved, good_frames, scratched, tmp_path):
 
 
 def test_a_loaded_detector_goes_on_learning(padim, padim_files, good_frames):
+    from anomalib_lite.detector.image_stream import ImageStream
     from anomalib_lite.edge.sources import ArraySource
     from anomalib_lite.scorers import FitContext
-    from anomalib_lite.streams import ImageStream
 
     loaded = Detector.load(padim_files[0])
     before = {name: value.clone() for name, value in loaded.scorer.state_dict().items()}

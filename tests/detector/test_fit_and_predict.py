@@ -5,14 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from anomalib_lite import Detector, InputSpec, memory
-from anomalib_lite import streams as streams_module
-from anomalib_lite.calibrate import assign_folds
+from anomalib_lite import Detector, InputSpec
+from anomalib_lite.detector import image_stream as streams_module
+from anomalib_lite.detector.image_stream import ImageStream
+from anomalib_lite.detector.out_of_fold import assign_folds
+from anomalib_lite.detector.training_record import digest_ids
 from anomalib_lite.edge import FitError, FrameError, SettingsError, SourceError
 from anomalib_lite.edge.prepare import shrink
 from anomalib_lite.edge.sources import Job
-from anomalib_lite.fitted_data import digest_ids
-from anomalib_lite.streams import ImageStream
+from anomalib_lite.system import memory
 
 SIDE = 64
 BAD = np.zeros((5, 5, 2), np.uint8)

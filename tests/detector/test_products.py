@@ -5,11 +5,11 @@ import pytest
 
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.data.parts import render
+from anomalib_lite.detector.products import ProductSource
 from anomalib_lite.edge import SettingsError, SourceError
 from anomalib_lite.edge.engines import open_engine
 from anomalib_lite.edge.prepare import prepare
 from anomalib_lite.edge.products import StatedProduct
-from anomalib_lite.products import ProductSource
 
 KINDS = ("flange", "weave")
 GOOD = 14

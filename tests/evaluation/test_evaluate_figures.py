@@ -15,7 +15,7 @@ from evaluation_helpers import FAST, Cli
 
 from anomalib_lite import metrics
 from anomalib_lite.data.adapters import open_dataset
-from anomalib_lite.detector import Detector
+from anomalib_lite.detector.detector import Detector
 from anomalib_lite.evaluation.maps import MapStore, shrink_mask
 from anomalib_lite.evaluation.summary import mean_over_categories, mean_over_seeds
 

@@ -12,6 +12,7 @@ from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.report.explain import SIDE_PX, PairPicture, draw_pair, write_pairs
 from anomalib_lite.report.production import ProductionReport
+from anomalib_lite.report.production_page import render_production
 
 RED, GREEN = (214, 30, 30), (40, 140, 60)
 
@@ -105,7 +106,7 @@ def test_the_production_report_shows_the_pairs_and_escapes_names():
     for pairs in ((), (pair, pair)):
         report = ProductionReport(known, SPEC, source="line", model="m")
         report.add(item, pairs)
-        pages.append(report.html())
+        pages.append(render_production(report))
     plain, explained = (Page.of(html) for html in pages)
     assert "Why they were rejected" not in plain.text
     assert "Why they were rejected" in explained.text

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from anomalib_lite.cli.main import app
 from anomalib_lite.data.parts import write_dataset
-from anomalib_lite.detector import Detector
+from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import AnomalibLiteError, SourceError
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.evaluation import EvaluationSettings, evaluate

@@ -10,6 +10,7 @@ from report_builders import NASTY, SPEC, Page, calibration
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.report.production import MOST_PICTURES, ProductionReport
+from anomalib_lite.report.production_page import render_production, write_production
 
 KNOWN = calibration()
 FRAME = np.full((80, 120, 3), 90, np.uint8)
@@ -39,16 +40,16 @@ def test_counts_equal_what_came() -> None:
     items = [*good_frames(50), scored("bad.png", 5.0), ScoredFrame("x.png", None, None, "torn")]
     rejected = sum(i.prediction is not None and i.prediction.is_anomalous for i in items)
     made = report(*items)
-    text = Page.of(made.html()).text
+    text = Page.of(render_production(made)).text
     assert made.rejected_count == rejected
     assert "Frames judged 51 52 arrived." in text
     assert f"Rejected {rejected} " in text
     assert "Not readable 1 " in text
-    assert Page.of(made.html()).row("x.png") == ["x.png", "torn"]
+    assert Page.of(render_production(made)).row("x.png") == ["x.png", "torn"]
 
 
 def test_the_page_is_complete_and_escaped() -> None:
-    html = report(scored(NASTY, 5.0), ScoredFrame(NASTY, None, None, NASTY)).html()
+    html = render_production(report(scored(NASTY, 5.0), ScoredFrame(NASTY, None, None, NASTY)))
     found = Page.of(html)
     assert found.open_tags == []
     assert "<script>alert" not in html
@@ -59,7 +60,7 @@ def test_the_page_is_complete_and_escaped() -> None:
 
 def test_only_the_worst_frames_have_pictures_and_the_next_are_named() -> None:
     made = report(*(scored(f"{k:03d}.png", 2 + k / 100) for k in range(300)))
-    found = Page.of(made.html())
+    found = Page.of(render_production(made))
     assert len(found.all("img")) == 2 * MOST_PICTURES
     assert made.pictured[0].name == "299.png"
     assert found.row(f"{299 - MOST_PICTURES:03d}.png")[1] == f"{2 + (299 - 24) / 100:.4g}"
@@ -76,7 +77,7 @@ def test_frames_are_not_kept() -> None:
 
 def test_a_long_unreadable_stream_is_bounded() -> None:
     made = report(*(ScoredFrame(f"{k}.png", None, None, "empty") for k in range(5000)))
-    html = made.html()
+    html = render_production(made)
     assert len(made.unreadable) == 200
     assert "and 4950 more" in Page.of(html).text
     assert "Nothing could be judged" in html
@@ -90,30 +91,30 @@ def test_the_largest_possible_report_is_below_five_megabytes() -> None:
     for k in range(300):
         item = scored(f"{'n' * 200}{k}", 5.0 + k)
         made.add(ScoredFrame(item.name, noise if k > 270 else FRAME, item.prediction))
-    assert len(made.html().encode()) < 5_000_000
+    assert len(render_production(made).encode()) < 5_000_000
 
 
 def test_a_drift_of_good_looking_frames_is_hinted_at() -> None:
-    assert "No drift seen" in report(*good_frames(200)).html()
-    assert "score higher than the calibration" in report(*good_frames(200, 0.1)).html()
-    assert "score lower than the calibration" in report(*good_frames(200, -0.1)).html()
-    assert "More than half of the frames" in report(*good_frames(200, 0.4)).html()
-    assert "Too few frames" in report(*good_frames(5)).html()
+    assert "No drift seen" in render_production(report(*good_frames(200)))
+    assert "score higher than the calibration" in render_production(report(*good_frames(200, 0.1)))
+    assert "score lower than the calibration" in render_production(report(*good_frames(200, -0.1)))
+    assert "More than half of the frames" in render_production(report(*good_frames(200, 0.4)))
+    assert "Too few frames" in render_production(report(*good_frames(5)))
 
 
 def test_a_model_that_does_not_localise_shows_frames_without_heat_maps() -> None:
-    found = Page.of(report(scored("a.png", 5.0, side=1)).html())
+    found = Page.of(render_production(report(scored("a.png", 5.0, side=1))))
     assert len(found.all("img")) == 1
     assert "Colours are anchored" not in found.text
 
 
 def test_no_frame_at_all_gives_a_page() -> None:
-    found = Page.of(report().html())
+    found = Page.of(render_production(report()))
     assert "Nothing could be judged" in found.text
     assert "No frame was rejected." in found.text
 
 
 def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
     items = [*good_frames(30), scored("bad.png", 5.0)]
-    first = report(*items).write(tmp_path / "a.html").read_bytes()
-    assert first == report(*items).write(tmp_path / "b.html").read_bytes()
+    first = write_production(report(*items), tmp_path / "a.html").read_bytes()
+    assert first == write_production(report(*items), tmp_path / "b.html").read_bytes()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from scorer_references import MadeStream, assert_same_state, layout_of, state_of
 
-from anomalib_lite.calibrate import assign_folds, score_stream
+from anomalib_lite.detector.out_of_fold import assign_folds, score_stream
 from anomalib_lite.edge import FitError
 from anomalib_lite.scorers import FitContext, Weighs, create_scorer
-from anomalib_lite.scorers.admission import most_ordinary
-from anomalib_lite.scorers.gaussian import effective_count, ledoit_wolf
-from anomalib_lite.scorers.neighbours import centred_bank
+from anomalib_lite.scorers.memory_bank.nearest import centred_bank
+from anomalib_lite.scorers.memory_bank.patch_admission import most_ordinary
+from anomalib_lite.statistics.covariance import effective_count, ledoit_wolf
 
 CONTEXT = FitContext(seed=1)
 LAYERS = [("a", 5, 8), ("b", 6, 16)]

@@ -1,0 +1,265 @@
+"""Images confirmed as good by people on the line: learn them, and see whether that did any good.
+
+`update_detector` changes a detector in memory and returns what can be measured without the images
+of the first fit, before and after, with the reasons to refuse the result (docs/update.md).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_lite.detector.detector import Detector
+from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.out_of_fold import FOLDS, assign_folds, score_stream
+from anomalib_lite.detector.training_record import ImageRecord, image_id
+from anomalib_lite.edge.calibration import Operating
+from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.footprint import kept_for_reuse
+from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.scorers import FitContext, HeldOutScores, PartialFit, Progress, Scorer
+from anomalib_lite.scorers.base import no_progress
+
+CHANCE = 0.05
+"""An update is refused when chance alone makes so many false rejects less often than this."""
+
+
+class HeldOut(NamedTuple):
+    """Scores of good images by models that have not seen them, against a threshold.
+
+    Attributes:
+        scores: image scores `(n,)`.
+        threshold: of the model that would judge them.
+    """
+
+    scores: NDArray[np.float64]
+    threshold: float
+
+    @property
+    def images(self) -> int:
+        """How many."""
+        return len(self.scores)
+
+    @property
+    def rejected(self) -> int:
+        """How many lie above the threshold."""
+        return int((self.scores > self.threshold).sum())
+
+    def of_threshold(self, quantile: float) -> float:
+        """Quantile of the scores, as a share of the threshold; NaN where there is none."""
+        if not self.images or self.threshold <= 0:
+            return math.nan
+        return float(np.quantile(self.scores, quantile)) / self.threshold
+
+
+class Comparison(NamedTuple):
+    """The same good images under the model before and the model after."""
+
+    before: HeldOut
+    after: HeldOut
+
+
+@dataclass(frozen=True, eq=False)
+class UpdateReport:
+    """What an update changed.
+
+    Attributes:
+        images: number of good images `(before, after)`.
+        operating: threshold and promise `(before, after)`.
+        kept: calibration images that are in both, with their stored held-out scores.
+        added: new images: before, by the model as it was; after, out-of-fold.
+        forgotten: number of images taken out.
+        known: names of images to add that had been learnt already, or come twice.
+        skipped: image name -> why it could not be used.
+        reasons: why held-out false rejects got worse; empty when they did not.
+    """
+
+    images: tuple[int, int]
+    operating: tuple[Operating, Operating]
+    kept: Comparison
+    added: Comparison
+    forgotten: int
+    known: tuple[str, ...]
+    skipped: dict[str, str]
+    reasons: tuple[str, ...]
+
+
+def update_detector(
+    detector: Detector,
+    *,
+    add: SourceLike | None = None,
+    forget: SourceLike | None = None,
+    progress: Progress = no_progress,
+) -> UpdateReport:
+    """Forget some images, learn others, and compare. The detector is changed in any case.
+
+    Args:
+        detector: fitted; kept only by a caller who accepts `report.reasons`.
+        add: images confirmed to be good.
+        forget: images to take out again.
+        progress: called with stage, images done, images in total.
+
+    Raises:
+        SettingsError: nothing to do, or this kind of detector cannot.
+        FitError: no new usable image, or an image to forget was never fitted.
+    """
+    if add is None and forget is None:
+        raise SettingsError("nothing to update: give images to add, or images to forget")
+    if add is not None and not isinstance(detector.scorer, PartialFit):
+        raise SettingsError(
+            f"{detector.scorer.name} cannot learn more images; fit again on all of them"
+        )
+    context = FitContext(seed=detector.seed, progress=progress)
+    images, then = detector.data.images, detector.calibration.operating
+    fresh = None if add is None else _fresh(detector, add)
+    skipped = {} if fresh is None else dict(fresh.stream.skipped)
+    was = becomes = np.zeros(0)
+    with torch.no_grad(), kept_for_reuse():
+        if fresh is not None:
+            was = _by_index(score_stream(detector.scorer, fresh.stream))
+        if forget is not None:
+            skipped |= _forget(detector, forget, progress)
+        stored = _stored(detector.data.records)
+        remaining = detector.data.images
+        if fresh is not None:
+            becomes = _cross_scores(detector.scorer, fresh, context)
+            detector.partial_fit(fresh.source, progress=progress)
+    now = detector.calibration.operating
+    kept = Comparison(HeldOut(stored, then.threshold), HeldOut(stored, now.threshold))
+    added = Comparison(HeldOut(was, then.threshold), HeldOut(becomes, now.threshold))
+    return UpdateReport(
+        images=(images, detector.data.images),
+        operating=(then, now),
+        kept=kept,
+        added=added,
+        forgotten=images - remaining,
+        known=() if fresh is None else fresh.known,
+        skipped=skipped,
+        reasons=tuple(reasons_to_refuse(then, now, kept, added)),
+    )
+
+
+def reasons_to_refuse(
+    then: Operating, now: Operating, kept: Comparison, added: Comparison
+) -> list[str]:
+    """Why held-out false rejects got worse, in words; empty when they did not.
+
+    Worse is: a rate that could be promised cannot be any more; or, in either group of images,
+    more are rejected than before *and* more than the larger of the new promise and the share
+    before explains by chance (one-sided exact binomial test at 5 %).
+    """
+    reasons = []
+    if then.honoured and not now.honoured:
+        reasons.append(f"the promise is lost: {now.explain()}")
+    for words, group in (("calibration images", kept), ("new images", added)):
+        total, before, after = group.after.images, group.before.rejected, group.after.rejected
+        if after <= before:
+            continue
+        allowed = max(now.false_reject_rate, before / total)
+        chance = binomial_tail(total, allowed, after)
+        if chance < CHANCE:
+            reasons.append(
+                f"{after} of {total} {words} would be rejected, {before} before: more than "
+                f"{100 * allowed:.2g} % explains by chance (p = {chance:.2g})"
+            )
+    return reasons
+
+
+def binomial_tail(trials: int, rate: float, hits: int) -> float:
+    """Chance of at least `hits` in `trials` independent tries at `rate`."""
+    if hits <= 0 or rate >= 1:
+        return 1.0
+    if rate <= 0:
+        return 0.0
+    log_hit, log_miss = math.log(rate), math.log1p(-rate)
+    terms = (
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * log_hit
+        + (trials - k) * log_miss
+        for k in range(hits, trials + 1)
+    )
+    return min(1.0, math.fsum(math.exp(term) for term in terms))
+
+
+class _Fresh(NamedTuple):
+    """New images: a source without those that are known, the same as a stream, usable indices."""
+
+    source: ChosenFrames
+    stream: ImageStream
+    indices: NDArray[np.int64]
+    known: tuple[str, ...]
+
+
+def _fresh(detector: Detector, add: SourceLike) -> _Fresh:
+    """Sort out what was learnt already or comes twice: its score would not be held out."""
+    opened = open_source(add, exif=detector.spec.exif)
+    whole = ImageStream(opened, detector.backbone, detector.spec)
+    for _ in whole.prepared():
+        pass
+    ids = {record.id for record in detector.data.records}
+    known: set[int] = set()
+    for index, digest in sorted(whole.fingerprints.items()):
+        if image_id(digest) in ids:
+            known.add(index)
+        ids.add(image_id(digest))
+    indices = np.array(sorted(whole.fingerprints.keys() - known), np.int64)
+    if not len(indices):
+        raise FitError(
+            f"{opened.name}: no new usable image ({len(known)} known already, "
+            f"{len(whole.skipped)} unreadable); nothing was learnt"
+        )
+    names = [job.name for job in opened.jobs()]
+    # Unreadable files stay in the source, so that the detector's record of them is complete.
+    kept = [index for index in range(len(names)) if index not in known]
+    return _Fresh(
+        ChosenFrames(opened, kept),
+        whole.subset(indices),
+        indices,
+        tuple(names[index] for index in sorted(known)),
+    )
+
+
+def _forget(detector: Detector, forget: SourceLike, progress: Progress) -> dict[str, str]:
+    """Take images out; returns those that could not be read."""
+    opened = open_source(forget, exif=detector.spec.exif)
+    stream = ImageStream(opened, detector.backbone, detector.spec)
+    for _ in stream.prepared():
+        pass
+    if not stream.fingerprints:
+        raise FitError(f"{opened.name}: no usable image to forget; nothing was forgotten")
+    detector.forget(opened, progress=progress)
+    return dict(stream.skipped)
+
+
+def _cross_scores(scorer: Scorer, fresh: _Fresh, context: FitContext) -> NDArray[np.float64]:
+    """Scores of new images by the old model plus all other new images, in folds `(n,)`."""
+    quiet = FitContext(seed=context.seed)
+    count = len(fresh.indices)
+    folds = assign_folds(count, min(FOLDS, count), context.seed)
+    scores = np.zeros(count)
+    for fold in range(int(folds.max()) + 1):
+        inside = folds == fold
+        model = copy.deepcopy(scorer)
+        if not inside.all():
+            others = fresh.stream.subset(fresh.indices[~inside])
+            cast(PartialFit, model).partial_fit(others, quiet)
+        scores[inside] = _by_index(score_stream(model, fresh.stream.subset(fresh.indices[inside])))
+        context.progress("scoring new images out-of-fold", fold + 1, int(folds.max()) + 1)
+    return scores
+
+
+def _by_index(held_out: HeldOutScores) -> NDArray[np.float64]:
+    return held_out.image[np.argsort(held_out.indices)].astype(np.float64)
+
+
+def _stored(records: Sequence[ImageRecord]) -> NDArray[np.float64]:
+    return np.array([record.score for record in records if record.score is not None], np.float64)

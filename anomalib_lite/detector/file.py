@@ -1,0 +1,173 @@
+"""The detector file: one `.safetensors` with the tensors and one JSON header. Never a pickle.
+
+Reads and writes a plain `DetectorState`; what a detector is, only `detector.detector` knows.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anomalib_lite.backbones.weights import tensors_below
+from anomalib_lite.detector.thumbnails import Gallery
+from anomalib_lite.detector.training_record import FittedData, ImageRecord
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
+from anomalib_lite.edge.files import atomic_path
+from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_header
+from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.system.versions import installed_versions
+
+_GALLERY = "gallery"
+
+
+@dataclass(frozen=True)
+class DetectorState:
+    """A fitted detector as plain data.
+
+    Attributes:
+        spec: the input declaration.
+        calibration: threshold and p-values.
+        data: what it was fitted on.
+        scorer: its `name` and `settings`.
+        backbone: the settings that build it again without its weights, and `weights_sha256`.
+        localises: whether the map says where.
+        protocol: how it judges, where that is not the published method; else empty.
+        calibration_method: as asked for.
+        seed: the one source of randomness.
+        layer_choice: why these layers; empty where a person chose them.
+        tensors: `backbone.*` and `scorer.*`.
+    """
+
+    spec: InputSpec
+    calibration: Calibration
+    data: FittedData
+    scorer: dict[str, Any]
+    backbone: dict[str, Any]
+    localises: bool
+    protocol: str
+    calibration_method: str
+    seed: int
+    layer_choice: dict[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def about(self) -> dict[str, Any]:
+        """What files say about the detector, plain JSON types."""
+        return {
+            "detector": {**self.scorer, **({"protocol": self.protocol} if self.protocol else {})},
+            "backbone": self.backbone,
+            **({"layer_choice": self.layer_choice} if self.layer_choice else {}),
+            "calibration_method": self.calibration_method,
+            "seed": self.seed,
+            "data": self.data.summary(),
+            "versions": installed_versions(),
+        }
+
+
+def write_state(state: DetectorState, path: str | Path) -> Path:
+    """Write a fitted detector atomically; returns the path."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    gallery = state.data.gallery
+    fields: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "input_spec": state.spec.to_dict(),
+        "calibration": state.calibration.to_dict(),
+        "localises": state.localises,
+        "records": [list(record) for record in state.data.records],
+        "about": state.about(),
+        SEAL_KEY: UNSEALED,
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
+    if gallery.images:
+        fields[_GALLERY] = gallery.header()
+        tensors[_GALLERY] = torch.from_numpy(gallery.pixels().copy())
+    for index, sample in enumerate(state.data.samples):
+        tensors[f"sample.{index}"] = torch.from_numpy(sample)
+    header = json.dumps(fields, sort_keys=True)
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={HEADER_KEY: header})
+        except SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+        seal(temporary)
+    return Path(path)
+
+
+def read_state(path: str | Path) -> DetectorState:
+    """Read what `write_state` has written; needs no weights folder and no network.
+
+    Raises:
+        ModelFileError: the file is missing, damaged, foreign or newer.
+    """
+    from safetensors.torch import load_file
+
+    header = read_header(path)
+    if not verify_seal(path):
+        raise damaged(path)
+    with content_of(path):
+        about = header["about"]
+        tensors = load_file(path)
+        data = about["data"]
+        samples = tensors_below(tensors, "sample.")
+        scorer = about["detector"]
+        return DetectorState(
+            spec=InputSpec.from_dict(header["input_spec"]),
+            calibration=Calibration.from_dict(header["calibration"]),
+            data=FittedData(
+                source=str(data["source"]),
+                records=tuple(ImageRecord(*record) for record in header["records"]),
+                skipped=dict(data["skipped"]),
+                frame_hw=(int(data["frame_hw"][0]), int(data["frame_hw"][1])),
+                samples=tuple(samples[name].numpy() for name in sorted(samples)),
+                gallery=_gallery(header, tensors),
+            ),
+            scorer={"name": scorer["name"], "settings": dict(scorer["settings"])},
+            backbone=dict(about["backbone"]),
+            localises=bool(header["localises"]),
+            protocol=str(scorer.get("protocol", "")),
+            calibration_method=about["calibration_method"],
+            seed=int(about["seed"]),
+            layer_choice=dict(about.get("layer_choice", {})),
+            tensors=tensors,
+        )
+
+
+class content_of:  # noqa: N801 - reads as a statement
+    """Context: whatever content of a file makes code stumble is a `ModelFileError` that names it.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        wrong = (KeyError, TypeError, ValueError, RuntimeError, AttributeError)
+        if not isinstance(error, wrong) or isinstance(error, AnomalibLiteError):
+            return
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise ModelFileError(
+            f"{self._path}: its content is damaged ({type(error).__name__}: {first}); fit it again"
+        ) from error
+
+
+def _gallery(header: dict[str, Any], tensors: dict[str, Tensor]) -> Gallery:
+    """Empty for a scorer that explains nothing, and for files of earlier versions."""
+    if _GALLERY not in tensors:
+        return Gallery()
+    return Gallery.from_parts(header[_GALLERY], tensors[_GALLERY].numpy())

@@ -1,0 +1,49 @@
+"""The one network that predicts and is exported: normalisation, backbone and scorer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from anomalib_lite.backbones import Backbone
+from anomalib_lite.detector.products import ProductGraph
+from anomalib_lite.scorers import MergesBackbone, PerProduct, Scorer
+
+
+class DetectorGraph(nn.Module):
+    """The whole network: prepared frames in, raw score and map out. Predicts and is exported.
+
+    Args:
+        backbone: frozen feature extractor.
+        scorer: fitted scorer.
+    """
+
+    def __init__(self, backbone: Backbone, scorer: Scorer) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.scorer = scorer
+
+    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`."""
+        scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
+        return scores.image, scores.map
+
+    def merged(self) -> nn.Module:
+        """The graph to export: the same, with work shared where the scorer knows how to."""
+        if isinstance(self.scorer, PerProduct):
+            return ProductGraph(self.backbone, self.scorer).eval()
+        if not isinstance(self.scorer, MergesBackbone):
+            return self
+        return _MergedGraph(self.backbone, self.scorer.merged(self.backbone)).eval()
+
+
+class _MergedGraph(nn.Module):
+    """As `DetectorGraph`, backbone and scorer being one network."""
+
+    def __init__(self, backbone: Backbone, network: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.network = network
+
+    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
+        image, anomaly_map = self.network(self.backbone.normalise(frames_nhwc))
+        return image, anomaly_map

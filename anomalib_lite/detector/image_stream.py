@@ -1,0 +1,263 @@
+"""From a source of images to a stream of features: decode ahead, prepare, one backbone pass."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_lite.backbones import Backbone, Features
+from anomalib_lite.backbones.base import require_finite
+from anomalib_lite.detector.thumbnails import GalleryBuilder, GoodImage, name_below
+from anomalib_lite.edge.errors import FitError, FrameError, SourceError
+from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
+from anomalib_lite.edge.sources import Job, Source, read_ahead
+from anomalib_lite.scorers import FeatureBatch
+
+BATCH_SIZE = 4
+_SAMPLES = 2
+_SAMPLE_SIDE = 320
+_SAME_ASPECT = 1.02
+_FRAMES_IN_MEMORY = 512 << 20
+
+
+class ChosenFrames:
+    """Some frames of a source, as a source.
+
+    Args:
+        source: what to choose from.
+        indices: which of its frames; they keep their order in the source.
+    """
+
+    def __init__(self, source: Source, indices: Iterable[int]) -> None:
+        self._source = source
+        self._chosen = frozenset(int(index) for index in indices)
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def rereadable(self) -> bool:
+        return self._source.rereadable
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def jobs(self) -> Iterator[Job]:
+        for index, job in enumerate(self._source.jobs()):
+            if index in self._chosen:
+                yield job
+
+
+class ImageStream:
+    """Features of a source, batch by batch; implements `scorers.FeatureStream`.
+
+    At most a few batches of frames are in memory at any time. Images that cannot be used are left
+    out and remembered in `skipped`.
+
+    Args:
+        source: what to read; must be re-readable.
+        backbone: the frozen feature extractor.
+        spec: the preparation.
+        indices: which images of the source, ascending; None takes all.
+
+    Attributes:
+        skipped: image name -> why it was left out.
+        fingerprints: image index -> sha256 of its prepared pixels.
+        samples: the first usable raw frames (shrunk when larger than 320 px: they travel
+            inside the files).
+        gallery: collects small pictures of the good images, if anybody asked for them.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        backbone: Backbone,
+        spec: InputSpec,
+        *,
+        indices: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> None:
+        if not source.rereadable:
+            raise SourceError(
+                f"{source.name}: a live source cannot be read twice; record the frames to a folder "
+                "or a video first"
+            )
+        self.source = source
+        self.backbone = backbone
+        self.spec = spec
+        self.layout = backbone.layout(spec.size_hw, spec.roi)
+        self.skipped: dict[str, str] = {}
+        self.fingerprints: dict[int, str] = {}
+        self.samples: list[Frame] = []
+        self.gallery: GalleryBuilder | None = None
+        self._frame_sizes: dict[tuple[int, int], None] = {}
+        # A container may misstate its number of frames: count what is delivered.
+        self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
+        self._chosen = None if indices is None else frozenset(int(index) for index in indices)
+        self._kept: PreparedFrames | None = None
+
+    def __len__(self) -> int:
+        return self._total
+
+    def __iter__(self) -> Iterator[FeatureBatch]:
+        indices: list[int] = []
+        frames: list[NDArray[np.uint8]] = []
+        for index, prepared in self.prepared():
+            indices.append(index)
+            frames.append(prepared)
+            if len(frames) == BATCH_SIZE:
+                yield self._features(indices, frames)
+                indices, frames = [], []
+        if frames:
+            yield self._features(indices, frames)
+
+    def batches(
+        self, batch_size: int, order: Iterable[int] | None = None, *, extract: bool = True
+    ) -> Iterator[FeatureBatch]:
+        """Batches in any order of image indices; see `scorers.FeatureStream`.
+
+        The images are decoded and prepared once, on the first call, and kept (`PreparedFrames`).
+
+        Raises:
+            FitError: the prepared frames fit neither in memory nor on the disk.
+        """
+        if self._kept is None:
+            self._kept = PreparedFrames(self)
+        kept = self._kept
+        chosen: list[int] = []
+        for index in kept.indices if order is None else order:
+            if index in kept:
+                chosen.append(index)
+            if len(chosen) == batch_size:
+                yield self._features(chosen, [kept[item] for item in chosen], extract=extract)
+                chosen = []
+        if chosen:
+            yield self._features(chosen, [kept[item] for item in chosen], extract=extract)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageStream:
+        """The same stream limited to some images; what was skipped stays in one list."""
+        narrowed = ImageStream(self.source, self.backbone, self.spec, indices=indices)
+        narrowed.skipped = self.skipped
+        narrowed.fingerprints = self.fingerprints
+        narrowed.samples = self.samples
+        narrowed.gallery = self.gallery
+        narrowed._frame_sizes = self._frame_sizes
+        return narrowed
+
+    @property
+    def frame_hw(self) -> tuple[int, int]:
+        """Size of the first usable frame, pixels."""
+        return next(iter(self._frame_sizes), (0, 0))
+
+    @property
+    def aspect(self) -> float | None:
+        """Width / height of the frames when they all share one, within 2 %; else None."""
+        aspects = [columns / rows for rows, columns in self._frame_sizes]
+        if not aspects or max(aspects) > _SAME_ASPECT * min(aspects):
+            return None
+        return round(aspects[0], 4)
+
+    def _features(
+        self, indices: list[int], frames: list[NDArray[np.uint8]], *, extract: bool = True
+    ) -> FeatureBatch:
+        with torch.no_grad():
+            pixels = self.backbone.normalise(torch.from_numpy(np.stack(frames)))
+            features = self.backbone(pixels) if extract else Features(pixels, {})
+        require_finite(features.maps, self.backbone)
+        return FeatureBatch(features, np.array(indices, np.int64))
+
+    def prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Usable prepared frames in order, decoded ahead by worker threads."""
+        chosen = self._chosen
+        indices: list[int] = []
+
+        def jobs() -> Iterator[Job]:
+            for index, job in enumerate(self.source.jobs()):
+                if chosen is None or index in chosen:
+                    indices.append(index)
+                    yield job
+
+        results = read_ahead(jobs(), self._prepare, ahead=2 * BATCH_SIZE)
+        for position, (name, result) in enumerate(results):
+            if isinstance(result, FrameError):
+                self.skipped[name] = str(result).removeprefix(f"{name}: ")
+                continue
+            frame, prepared, digest = result
+            index = indices[position]
+            if index not in self.fingerprints:
+                self.fingerprints[index] = digest
+                self._frame_sizes[frame.shape[0], frame.shape[1]] = None
+                if len(self.samples) < _SAMPLES:
+                    self.samples.append(shrink(frame, _SAMPLE_SIDE).copy())
+                if self.gallery is not None:
+                    below = name_below(name, self.source.name)
+                    size_hw = (frame.shape[0], frame.shape[1])
+                    self.gallery.add(GoodImage(index, digest, below, size_hw, b""), prepared)
+            yield index, prepared
+
+    def _prepare(self, frame: Frame) -> tuple[Frame, NDArray[np.uint8], str]:
+        prepared = prepare(frame, self.spec)
+        return frame, prepared, fingerprint(prepared)
+
+
+def fingerprint(prepared: NDArray[np.uint8]) -> str:
+    """sha256 of an image's prepared pixels, hexadecimal."""
+    return hashlib.sha256(prepared.tobytes()).hexdigest()
+
+
+class PreparedFrames:
+    """The prepared frames of a stream, decoded once, for reading in any order.
+
+    They are kept in memory up to 512 MB, else in a temporary file that the system's own cache
+    keeps at hand.
+
+    Args:
+        stream: what to read.
+
+    Attributes:
+        indices: indices of the usable images, in reading order.
+
+    Raises:
+        FitError: they fit neither in memory nor on the disk.
+    """
+
+    def __init__(self, stream: ImageStream) -> None:
+        height, width = stream.spec.size_hw
+        shape = (len(stream), height, width, 3)
+        size = int(np.prod(shape))
+        self._frames: NDArray[np.uint8]
+        if size <= _FRAMES_IN_MEMORY:
+            self._frames = np.empty(shape, np.uint8)
+        else:
+            # A mapped file on a full disk ends the process; so ask first.
+            free = shutil.disk_usage(tempfile.gettempdir()).free
+            if 2 * size > free:
+                raise FitError(
+                    f"{len(stream)} prepared frames take {size / 1e9:.1f} GB and the disk of "
+                    f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB free; name a larger disk in "
+                    "TMPDIR, or choose a smaller image size"
+                )
+            with tempfile.TemporaryFile(prefix="anomalib-lite-") as file:
+                self._frames = np.memmap(file, np.uint8, "w+", shape=shape)
+        self._rows: dict[int, int] = {}
+        for row, (index, prepared) in enumerate(stream.prepared()):
+            self._frames[row] = prepared
+            self._rows[index] = row
+
+    @property
+    def indices(self) -> list[int]:
+        return list(self._rows)
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._rows
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        frame: NDArray[np.uint8] = self._frames[self._rows[index]]
+        return frame

@@ -1,0 +1,184 @@
+"""Several scorers over one backbone pass, as one scorer (docs/methods/fusion.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anomalib_lite.backbones.features import FeatureLayout, Features
+from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores
+from anomalib_lite.scorers.fusion.earned_weights import (
+    Judgement,
+    earn_weights,
+    judge,
+    split_images,
+    standard_of,
+)
+
+Trust = Literal["earned", "equal"]
+FEWEST_JUDGED = 8  # of fewer good images a quarter says nothing about the parts
+
+
+class Fusion(Scorer):
+    """Weighted sum of the scores of its parts, each in units of its own spread on good images.
+
+    Made by `create_scorer("patchcore+mvg")`. Image score: `sum of weight * score / spread`. Map:
+    the largest of the localising parts' maps, standardised by the map peaks of good images and
+    scaled by their weights; the other parts add to the image score only. `partial_fit` and `forget`
+    keep the spreads and weights of the last fit.
+
+    Args:
+        members: the parts.
+        trust: `"earned"` on defects simulated on good images that the parts have not seen;
+            `"equal"` spares what this takes: a smaller fit of each part, and scoring the defects.
+
+    Attributes:
+        weight_: share of each part, sums to 1, `(P,)`.
+        spread_: of its scores of unseen good images, `(P,)`.
+        peak_centre_, peak_spread_: of the largest map values of unseen good images, `(P,)`.
+    """
+
+    name = "fusion"
+    weight_: Tensor
+    spread_: Tensor
+    peak_centre_: Tensor
+    peak_spread_: Tensor
+
+    def __init__(self, members: Sequence[Scorer], trust: Trust = "earned") -> None:
+        super().__init__()
+        if trust not in get_args(Trust):
+            raise SettingsError(f"trust is {trust!r}; choose earned or equal")
+        self.trust: Trust = trust
+        self.members = nn.ModuleDict({member.name: member for member in members})
+        self.maps = [place for place, member in enumerate(members) if member.localises]
+        # Whether the map says where is a matter of the parts; the contract asks the instance.
+        self.__dict__["localises"] = bool(self.maps)
+        self.__dict__["protocol"] = "; ".join(filter(None, (part.protocol for part in members)))
+
+    @property
+    def scorers(self) -> list[Scorer]:
+        """The parts, in the order of the name."""
+        return [cast(Scorer, member) for member in self.members.values()]
+
+    def settings(self) -> dict[str, Any]:
+        """`trust`, and the settings of each part as `part.setting`."""
+        own: dict[str, Any] = {"trust": self.trust}
+        for scorer in self.scorers:
+            own.update({f"{scorer.name}.{key}": value for key, value in scorer.settings().items()})
+        return own
+
+    def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
+        """That of the parts where they agree; one pass serves all."""
+        wanted = {scorer.default_backbone() for scorer in self.scorers}
+        return wanted.pop() if len(wanted) == 1 else super().default_backbone()
+
+    def build(self, layout: FeatureLayout) -> None:
+        super().build(layout)
+        for scorer in self.scorers:
+            scorer.build(layout)
+
+    def memory_bytes(self) -> int:
+        """Sum over the parts: one learns after the other, but what is learnt stays."""
+        return sum(scorer.memory_bytes() for scorer in self.scorers)
+
+    def fit(self, stream: FeatureStream, context: FitContext) -> None:
+        """Standards and weights from a part that is held out, then every part from all images.
+
+        Raises:
+            FitError: fewer than 8 usable images.
+        """
+        found = [batch.indices for batch in stream]
+        images = np.concatenate(found) if found else np.zeros(0, np.int64)
+        if len(images) < FEWEST_JUDGED:
+            raise FitError(
+                f"{self.name} with a held-out share needs at least {FEWEST_JUDGED} good images "
+                f"to learn from, got {len(images)}; give more, or fit one of its parts alone"
+            )
+        judgement = self.judged(stream, images, context)
+        self.take(earn_weights(judgement), judgement.good, judgement.peaks)
+        for scorer in self.scorers:
+            scorer.fit(stream, told_by(scorer, context))
+
+    def forward(self, features: Features) -> Scores:
+        outputs = [scorer(features) for scorer in self.scorers]
+        image = self.join_images([output.image for output in outputs])
+        if not self.localises:
+            return Scores(image, image[:, None, None])
+        return Scores(image, self._join_maps([output.map for output in outputs]))
+
+    def judged(
+        self, stream: FeatureStream, images: NDArray[np.int64], context: FitContext
+    ) -> Judgement:
+        """Fit the parts on some images and score others, with and without defects."""
+        learnt, judged = split_images(images, context.seed)
+        apart = replace(context, checkpoint=None, resume=False)
+        for scorer in self.scorers:
+            scorer.fit(stream.subset(learnt), told_by(scorer, apart))
+        simulate = self.trust == "earned"
+        return judge(self.scorers, stream.subset(judged), context, simulate=simulate)
+
+    def take(
+        self, weight: NDArray[np.float64], good: NDArray[np.float64], peaks: NDArray[np.float64]
+    ) -> None:
+        """Weights, and standards from scores and map peaks of unseen good images `(n, P)`."""
+        image, peak = standard_of(good), standard_of(peaks)
+        for name, values in (
+            ("weight_", weight),
+            ("spread_", image.spread),
+            ("peak_centre_", peak.centre),
+            ("peak_spread_", peak.spread),
+        ):
+            self.register_buffer(name, torch.from_numpy(values).float())
+
+    def join_images(self, scores: Sequence[Tensor]) -> Tensor:
+        """Image score `(N,)` from those of the parts."""
+        scale = self.weight_ / self.spread_
+        return sum(
+            (score * scale[place] for place, score in enumerate(scores)), scale.new_zeros(())
+        )
+
+    def _join_maps(self, maps: Sequence[Tensor]) -> Tensor:
+        """Largest standardised map: its peak is the largest of the standardised peaks."""
+        chosen = [maps[place] for place in self.maps]
+        size = max((item.shape[1:] for item in chosen), key=lambda hw: int(hw[0]) * int(hw[1]))
+        sized = [
+            item if item.shape[1:] == size else _enlarged(item, (int(size[0]), int(size[1])))
+            for item in chosen
+        ]
+        joined = self.largest(sized)
+        if self.layout.roi is None:
+            return joined
+        return joined * (self.layout.cell_share((int(size[0]), int(size[1]))) > 0)
+
+    def largest(self, values: Sequence[Tensor]) -> Tensor:
+        """Elementwise largest of the localising parts' standardised values."""
+        places = torch.tensor(self.maps)
+        scale = self.weight_[places] / self.weight_[places].amax() / self.peak_spread_[places]
+        # The same offset for all keeps good maps away from 0, where an engine's rounding shows.
+        offset = (scale * self.peak_centre_[places]).amax() - scale * self.peak_centre_[places]
+        joined = values[0] * scale[0] + offset[0]
+        for place, value in enumerate(values[1:], start=1):
+            joined = torch.maximum(joined, value * scale[place] + offset[place])
+        return joined
+
+
+def told_by(scorer: Scorer, context: FitContext) -> FitContext:
+    """The context, with the part's name before each stage and a checkpoint folder of its own."""
+
+    def tell(stage: str, done: int, total: int) -> None:
+        context.progress(f"{scorer.name}: {stage}", done, total)
+
+    folder = None if context.checkpoint is None else context.checkpoint / scorer.name
+    return replace(context, progress=tell, checkpoint=folder)
+
+
+def _enlarged(item: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(item[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

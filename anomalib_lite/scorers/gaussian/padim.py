@@ -1,0 +1,291 @@
+"""PaDiM: one Gaussian per patch position (Defard et al. 2021), in its exact nested form.
+
+PaDiM copies each coarse vector over its finer positions and fits one Gaussian per fine position
+to the
+concatenation. Copies share their statistics, so the squared distance splits by the chain rule:
+
+    d2(fine, coarse) = d2(coarse) + d2(fine | coarse)
+
+and the first term is computed once per coarse cell. Nothing is approximated; a fraction of the
+numbers is stored and read (docs/methods/padim.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
+from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
+from anomalib_lite.scorers.gaussian.compact_grids import SharedMoments, shared_distances
+from anomalib_lite.scorers.gaussian.fold_cache import Spool
+from anomalib_lite.scorers.gaussian.moments import NestedMoments
+from anomalib_lite.scorers.gaussian.nested_grids import NestedGrids, SharedGrids
+from anomalib_lite.scorers.registry import register_scorer
+from anomalib_lite.scorers.smoothing import EnlargeAndBlur
+
+_PAPER_CHANNELS = 100
+_LARGEST_SIGMA = 1000
+_GROUP_IMAGES = 32
+_LARGEST_BLOCK = 10  # as a power of two
+
+
+def _join(parts: list[list[Tensor]]) -> list[Tensor]:
+    """Concatenate the images of several batches of nodes, level by level."""
+    return [torch.cat(level, dim=1) for level in zip(*parts, strict=True)]
+
+
+@register_scorer
+class PaDiM(Scorer):
+    """Mahalanobis distance to the Gaussian of each position; the map's maximum is the score.
+
+    Args:
+        num_features: channels drawn from all layers, the same at every position; None takes
+            the paper's 100 (all of them when there are fewer).
+        regularisation: added to each covariance's diagonal (the paper's 0.01).
+        sigma: blur of the enlarged map, input pixels (the paper's 4).
+        compact: None fits a covariance per position, as in the paper. 1, 2, 4, ... lets squares of
+            so many coarsest cells per side share covariances and stores them in half precision:
+            much smaller files (docs/methods/padim.md).
+
+    Attributes:
+        channels_: chosen channels in the concatenation of all layers, int64 `(d,)`.
+        moments: float64 moments of all good images, additive.
+        mean0_, whitening0_, ...: float32 factors that `forward` uses, coarse level first; the
+            compact form has those of `SharedMoments.factors`.
+    """
+
+    name = "padim"
+    memory_settings = ("num_features",)
+    channels_: Tensor
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        regularisation: float = 0.01,
+        sigma: float = 4.0,
+        compact: int | None = None,
+    ) -> None:
+        super().__init__()
+        if num_features is not None and not (type(num_features) is int and num_features >= 1):
+            raise SettingsError(f"num_features is {num_features}; choose 1 or more")
+        if not 0 < regularisation < math.inf:
+            raise SettingsError(f"regularisation is {regularisation}; choose a value above 0")
+        if not 0 <= sigma <= _LARGEST_SIGMA:
+            raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
+        powers = (1 << exponent for exponent in range(_LARGEST_BLOCK + 1))
+        if compact is not None and not (type(compact) is int and compact in powers):
+            raise SettingsError(
+                f"compact is {compact}; choose 1, 2, 4, 8, ... {1 << _LARGEST_BLOCK}"
+            )
+        self.num_features = num_features
+        self.regularisation = regularisation
+        self.sigma = sigma
+        self.compact = compact
+        self.stores_half = compact is not None
+
+    def build(self, layout: FeatureLayout) -> None:
+        super().build(layout)
+        by_stride: dict[int, list[LayerInfo]] = {}
+        for layer in layout.layers:
+            by_stride.setdefault(layer.stride, []).append(layer)
+        self._levels = [by_stride[stride] for stride in sorted(by_stride, reverse=True)]
+        strides = sorted(by_stride, reverse=True)
+        grids = [layers[0].grid_hw for layers in self._levels]
+        share = layout.cell_share(grids[-1])
+        self.enlarge = EnlargeAndBlur(grids[-1], layout.input_hw, self.sigma, share, layout.roi)
+        self.moments: NestedMoments | SharedMoments
+        if self.compact is None:
+            self.grids = NestedGrids.from_strides(strides, grids)
+            self._tree_levels = list(range(self.grids.levels))
+            self.moments = NestedMoments(self.grids)
+        else:
+            self._shared = SharedGrids(strides, grids, self.compact)
+            self.grids, self._tree_levels = self._shared.tree, self._shared.layers
+            self.moments = SharedMoments(self._shared, share > 0)
+
+    def memory_bytes(self) -> int:
+        total = sum(layer.channels for layer in self.layout.layers)
+        drawn = min(self.num_features or _PAPER_CHANNELS, total)
+        widths = [
+            round(drawn * sum(layer.channels for layer in level) / total) for level in self._levels
+        ]
+        # total, one fold and their difference in float64, one float32 factor
+        return self.moments.numbers(widths) * (3 * 8 + 4)
+
+    def fit(self, stream: FeatureStream, context: FitContext) -> None:
+        self._draw_channels(context.seed)
+        self._accumulate(stream, context, +1)
+        self._take_factors(self.moments)
+
+    def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
+        """Add good images: moments add."""
+        self._accumulate(stream, context, +1)
+        self._take_factors(self.moments)
+
+    def forget(self, stream: FeatureStream, context: FitContext) -> None:
+        """Take images out: moments subtract."""
+        self._accumulate(stream, context, -1)
+        self._take_factors(self.moments)
+
+    def cross_fit(
+        self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
+    ) -> HeldOutScores:
+        """Fit on all images and score each fold by `total - fold`, from spooled features."""
+        self._draw_channels(context.seed)
+        fold_names = np.unique(folds[folds >= 0])
+        with Spool(len(fold_names), len(stream), self._row_numbers()) as spool:
+            for indices, nodes in self._groups(stream, context):
+                self.moments.add(nodes, +1, context.weights_of(indices))
+                for position, fold in enumerate(fold_names):
+                    inside = np.flatnonzero(folds[indices] == fold)
+                    if inside.size:
+                        rows = torch.from_numpy(inside)
+                        parts = [part[:, rows] for part in nodes]
+                        spool.write(position, indices[inside], parts)
+            held_out = self._score_folds(stream, folds, spool, context)
+        self._take_factors(self.moments)
+        return held_out
+
+    def effective_images(self, weights: NDArray[np.float64]) -> float:
+        """Sum of the weights: an image of weight 1/2 counts as half a one in every moment."""
+        return float(weights.sum())
+
+    def forward(self, features: Features) -> Scores:
+        anomaly_map = self.enlarge(self.distances(self._nodes(features)))
+        return Scores(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+
+    def distances(self, nodes: list[Tensor]) -> Tensor:
+        """Mahalanobis distance per finest cell, `(N, h, w)`, from node tensors coarse to fine."""
+        widths = self.moments.widths
+        if isinstance(self.moments, SharedMoments):
+            return shared_distances(self._shared, widths, nodes, self.get_buffer)
+        grids = self.grids
+        inherited: list[Tensor | None] = [None] * grids.levels
+        squared: Tensor | None = None
+        for level, values in enumerate(nodes):
+            product = torch.matmul(
+                values - getattr(self, f"mean{level}_")[:, None],
+                getattr(self, f"whitening{level}_"),
+            )
+            own, *below = product.split(self.moments.row_parts(level), dim=2)
+            for finer, stacked in enumerate(below, start=level + 1):
+                part = grids.unstack_children(stacked, level, finer, widths[finer])
+                earlier = inherited[finer]
+                inherited[finer] = part if earlier is None else earlier + part
+            from_above = inherited[level]
+            whitened = own if from_above is None else own + from_above
+            term = whitened.square().sum(dim=2)
+            squared = term if squared is None else grids.copy_to_children(squared, level - 1) + term
+        assert squared is not None
+        return grids.from_nodes(squared.sqrt(), grids.levels - 1)
+
+    def _nodes(self, features: Features) -> list[Tensor]:
+        """Chosen channels of each level as nodes `(P, N, c)`, coarse first."""
+        nodes = []
+        for level, layers in enumerate(self._levels):
+            index = getattr(self, f"index{level}_")
+            maps = [features.maps[layer.name] for layer in layers]
+            joined = maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)
+            drawn = joined.index_select(1, index)
+            width = self.moments.widths[level]
+            nodes.append(self.grids.to_nodes(drawn, self._tree_levels[level], width))
+        return nodes
+
+    def _draw_channels(self, seed: int) -> None:
+        total = sum(layer.channels for layer in self.layout.layers)
+        drawn = min(self.num_features or _PAPER_CHANNELS, total)
+        generator = torch.Generator().manual_seed(seed)
+        channels = torch.randperm(total, generator=generator)[:drawn].sort().values
+        offsets, position = {}, 0
+        for layer in self.layout.layers:
+            offsets[layer.name] = position
+            position += layer.channels
+        widths = []
+        for level, layers in enumerate(self._levels):
+            picked, start = [], 0
+            for layer in layers:
+                first = offsets[layer.name]
+                inside = channels[(channels >= first) & (channels < first + layer.channels)]
+                picked.append(inside - first + start)
+                start += layer.channels
+            index = torch.cat(picked)
+            self.register_buffer(f"index{level}_", index)
+            widths.append(len(index))
+        self.register_buffer("channels_", channels)
+        self.moments.reset(widths)
+
+    def _row_numbers(self) -> int:
+        return sum(nodes * width for nodes, width in self._node_shapes())
+
+    def _node_shapes(self) -> list[tuple[int, int]]:
+        """Nodes and channels of each layer."""
+        widths = self.moments.widths
+        return [(self.grids.nodes(i), w) for i, w in zip(self._tree_levels, widths, strict=True)]
+
+    def _accumulate(self, stream: FeatureStream, context: FitContext, sign: int) -> None:
+        for indices, nodes in self._groups(stream, context):
+            self.moments.add(nodes, sign, context.weights_of(indices))
+
+    def _groups(
+        self, stream: FeatureStream, context: FitContext
+    ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
+        """Nodes of the stream in groups: an update costs the same for one image as for many."""
+        indices: list[NDArray[np.int64]] = []
+        parts: list[list[Tensor]] = []
+        for batch in stream:
+            indices.append(batch.indices)
+            parts.append(self._nodes(batch.features))
+            context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
+            if sum(map(len, indices)) >= _GROUP_IMAGES:
+                yield np.concatenate(indices), _join(parts)
+                indices, parts = [], []
+        if indices:
+            yield np.concatenate(indices), _join(parts)
+
+    def _score_folds(
+        self,
+        stream: FeatureStream,
+        folds: NDArray[np.int64],
+        spool: Spool,
+        context: FitContext,
+    ) -> HeldOutScores:
+        """Score every fold by the moments of all others."""
+        indices, image = [], []
+        for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
+            inside = np.flatnonzero(folds == fold)
+            others = self.moments.copy()
+            for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
+                others.add(nodes, -1, context.weights_of(chunk))
+            self._take_factors(others)
+            for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
+                indices.append(chunk)
+                peak = self.enlarge(self.distances(nodes)).amax(dim=(1, 2))
+                image.append(peak.numpy())
+            context.progress("scoring held-out images", position + 1, int(folds.max()) + 1)
+        scores = np.concatenate(image)
+        return HeldOutScores(np.concatenate(indices), scores, scores)
+
+    def _fold_nodes(
+        self, stream: FeatureStream, inside: NDArray[np.int64], spool: Spool, position: int
+    ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
+        if spool.complete:
+            yield from spool.read(position, self._node_shapes())
+        else:
+            for batch in stream.subset(inside):
+                yield batch.indices, self._nodes(batch.features)
+
+    def _take_factors(self, moments: NestedMoments | SharedMoments) -> None:
+        if isinstance(moments, SharedMoments):
+            for name, factor in moments.factors(self.regularisation).items():
+                self.register_buffer(name, factor)
+            return
+        for level, (mean, factor) in enumerate(moments.factors(self.regularisation)):
+            self.register_buffer(f"mean{level}_", mean)
+            self.register_buffer(f"whitening{level}_", factor)

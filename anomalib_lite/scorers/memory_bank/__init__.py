@@ -1,0 +1,4 @@
+"""Banks of normal patches: `patchcore`, `knn`, coresets and nearest neighbours.
+
+Nothing that trains.
+"""

@@ -1,0 +1,161 @@
+"""A bank of patch vectors in use: search, map, image score, and the evidence behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anomalib_lite.backbones.features import Features
+from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.base import Scorer, Scores
+from anomalib_lite.scorers.memory_bank.nearest import centred_bank, distances_to, nearest_rows
+from anomalib_lite.scorers.memory_bank.patch_vectors import PatchEmbedding
+from anomalib_lite.scorers.memory_bank.position_window import WindowSearch, by_tile
+from anomalib_lite.scorers.smoothing import EnlargeAndBlur
+
+Bank = tuple[Tensor, NDArray[np.int64]]
+"""Rows `(M, d)` and their origin (image, cell) `(M, 2)`."""
+
+_REWEIGHT_NEIGHBOURS = 9  # b of equation 7
+_STEPS_PER_FLOOR = 32  # closer distances count as equal where a patch must be chosen
+_WHOLE = -1  # window_ of a search in the whole bank
+
+
+class PatchBank(Scorer):
+    """The fitted half of PatchCore: a subclass builds `patches` and `enlarge` and selects the bank.
+
+    Attributes:
+        bank_: kept patch vectors around their mean, float32 `(M, d)`.
+        mean_: that mean `(d,)`.
+        squares_: squared norms of the bank's rows `(M,)`.
+        floor_: distances are `sqrt(d^2 + floor^2)`.
+        origin_: image index and grid cell of each row, int64 `(M, 2)`.
+        window_: cells that the search looks around, -1 for the whole bank.
+        around_: nearest bank rows of each bank row, int64 `(M, 9)`; only with `reweight`.
+        near: the search in windows, None for the whole bank.
+        inside: 1 for cells inside the region of interest `(h, w)`.
+    """
+
+    bank_: Tensor
+    mean_: Tensor
+    squares_: Tensor
+    floor_: Tensor
+    origin_: Tensor
+    window_: Tensor
+    around_: Tensor
+    inside: Tensor
+    patches: PatchEmbedding
+    enlarge: EnlargeAndBlur
+    near: WindowSearch | None
+    reweight: bool
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        super().load_tensors(tensors)
+        if int(tensors.get("window_", torch.tensor(_WHOLE))) != _WHOLE:
+            cells = self.origin_[:, 1].numpy()
+            self.near = WindowSearch(cells, self.patches.grid_hw, int(self.window_))
+
+    def forward(self, features: Features) -> Scores:
+        return self.scores(self.patches(features.maps))
+
+    def explain(self, features: Features, cell: tuple[int, int]) -> dict[str, Any]:
+        """The good patch nearest to a map cell `(row, column)` of the first image.
+
+        Returns:
+            `image` (index of the good image in the stream that was fitted), `cell` (its grid row
+            and column), `box` (its pixels: top, left, bottom, right), `distance`, and the `query`
+            cell on the grid.
+        """
+        (height, width), (rows, columns) = self.layout.input_hw, self.patches.grid_hw
+        if not (0 <= cell[0] < height and 0 <= cell[1] < width):
+            raise SettingsError(f"cell {cell} is outside the map of {height} x {width}")
+        row, column = cell[0] * rows // height, cell[1] * columns // width
+        _, index, grid = self._search(self.patches(features.maps)[:1])
+        found = int(index.view(rows, columns)[row, column])
+        image, place = self.origin_[found].tolist()
+        top, left = place // columns, place % columns
+        return {
+            "image": image,
+            "cell": (top, left),
+            "box": (
+                top * height // rows,
+                left * width // columns,
+                (top + 1) * height // rows,
+                (left + 1) * width // columns,
+            ),
+            "distance": float(grid[0, row, column]),
+            "query": (row, column),
+        }
+
+    def scores(self, patches: Tensor) -> Scores:
+        """Scores of patches `(N, h * w, d)`."""
+        queries, index, grid = self._search(patches)
+        image = grid.amax(dim=(1, 2))
+        if self.reweight and self.bank_.shape[0] > 1:
+            image = image * self._weight(queries, index, grid)
+        return Scores(image, self.enlarge(grid))
+
+    def _search(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Centred patches `(N * h * w, d)`, nearest row of each, distances `(N, h, w)`."""
+        queries = patches.reshape(-1, self.patches.width) - self.mean_
+        if self.near is None:
+            index = nearest_rows(queries, self.bank_, self.squares_)[:, 0]
+        else:
+            index = self.near(queries, self.bank_, self.squares_)
+        distance = distances_to(queries, self.bank_[index], self.floor_)
+        grid = distance.reshape(-1, *self.patches.grid_hw)
+        return queries, index, grid if self.layout.roi is None else grid * self.inside
+
+    def _weight(self, queries: Tensor, index: Tensor, grid: Tensor) -> Tensor:
+        """Equation 7 for the oddest patch of each image `(N,)`: low in a dense neighbourhood."""
+        cells = self.patches.grid_hw[0] * self.patches.grid_hw[1]
+        # A photograph that lies in the bank has nothing but ties: the first one, in every engine.
+        steps = torch.round(grid.flatten(1) * (_STEPS_PER_FLOOR / self.floor_))
+        place = steps.argmax(dim=1, keepdim=True)
+        nearest = index.reshape(-1, cells).gather(1, place)[:, 0]
+        width = self.patches.width
+        wanted = place[:, :, None].expand(-1, 1, width)
+        oddest = queries.reshape(-1, cells, width).gather(1, wanted)
+        distances = distances_to(oddest, self.bank_[self.around_[nearest]], self.floor_)
+        weight: Tensor = 1 - torch.softmax(distances, dim=1)[:, 0]
+        return weight
+
+    @property
+    def fitted_window(self) -> int | None:
+        """Cells that the search looks around, None for the whole bank."""
+        return None if self.near is None else int(self.window_)
+
+    def take_bank(self, bank: Bank, window: int | None, mean: Tensor | None = None) -> None:
+        """Put a bank in place.
+
+        Args:
+            bank: rows and origin.
+            window: cells to look around, None for the whole bank.
+            mean: what distances are computed around; None takes the bank's.
+        """
+        rows, origin = bank
+        self.near = None
+        if window is not None:
+            order = by_tile(origin[:, 1], self.patches.grid_hw)
+            rows, origin = rows[torch.from_numpy(order)], origin[order]
+            self.near = WindowSearch(origin[:, 1], self.patches.grid_hw, window)
+        for name, value in centred_bank(rows, mean).items():
+            self.register_buffer(name, value)
+        self.register_buffer("origin_", torch.from_numpy(origin))
+        self.register_buffer("window_", torch.tensor(_WHOLE if window is None else window))
+        if self.reweight:
+            self.register_buffer("around_", _around(self.bank_, self.squares_))
+
+
+def _around(bank: Tensor, squares: Tensor) -> Tensor:
+    """Nearest bank rows of each bank row, itself first, int64 `(M, b)`."""
+    count = min(_REWEIGHT_NEIGHBOURS, len(bank))
+    found = nearest_rows(bank, bank, squares, count)
+    itself = torch.arange(len(bank))[:, None]
+    # Copies of a row, and rounding, may put another row first.
+    rest = torch.where(found == itself, found[:, :1], found)[:, 1:]
+    return torch.cat([itself, rest], dim=1)

@@ -1,0 +1,71 @@
+"""Scorers by name: a scorer registers itself, `a+b` is handed to fusion."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.base import Scorer
+from anomalib_lite.scorers.fusion.create import SEPARATOR, create_fusion, settings_by_member
+
+_FAMILIES = "anomalib_lite.scorers"
+_REGISTRY: dict[str, type[Scorer]] = {}
+
+
+def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
+    """Class decorator: make a scorer known by its `name`."""
+    _REGISTRY[scorer.name] = scorer
+    return scorer
+
+
+def create_scorer(name: str, **settings: Any) -> Scorer:
+    """Build a scorer by name, or several joined by `+` (`"patchcore+mvg"`).
+
+    Raises:
+        SettingsError: an unknown name or setting.
+    """
+    if SEPARATOR in name:
+        own, of_member = settings_by_member(name, settings)
+        members = [create_scorer(member, **given) for member, given in of_member.items()]
+        return create_fusion(members, **own)
+    _import_families()
+    if name not in _REGISTRY:
+        raise SettingsError(f"unknown detector {name!r}; choose from {', '.join(list_scorers())}")
+    try:
+        return _REGISTRY[name](**settings)
+    except TypeError as error:
+        raise SettingsError(f"{name}: {str(error).split('() ')[-1]}") from error
+
+
+def list_scorers() -> list[str]:
+    """Names of all scorers."""
+    _import_families()
+    return sorted(_REGISTRY)
+
+
+def scorers_with(ability: type) -> list[str]:
+    """Names of the scorers that have an ability, asked of instances with default settings."""
+    able = []
+    for name in list_scorers():
+        try:
+            scorer = create_scorer(name)
+        except SettingsError:
+            continue
+        if isinstance(scorer, ability):
+            able.append(name)
+    return able
+
+
+@cache
+def _import_families() -> None:
+    """Import every module of every family folder: a new scorer is found by being there."""
+    folder = Path(__file__).parent
+    for family in sorted(
+        item.name for item in folder.iterdir() if (item / "__init__.py").is_file()
+    ):
+        for module in pkgutil.iter_modules([str(folder / family)]):
+            import_module(f"{_FAMILIES}.{family}.{module.name}")
