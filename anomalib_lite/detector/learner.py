@@ -1,0 +1,140 @@
+"""How a detector learns: from good images, from more of them, and by taking some out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_lite.detector.image_stream import ImageStream
+from anomalib_lite.detector.incremental import forget_images, learn_more
+from anomalib_lite.detector.out_of_fold import OUT_OF_FOLD, calibrate, checked_weights
+from anomalib_lite.detector.predictor import Predictor
+from anomalib_lite.detector.products import product_indices
+from anomalib_lite.detector.thumbnails import Gallery, GalleryBuilder
+from anomalib_lite.detector.training_record import FittedData, gallery_of, record_images
+from anomalib_lite.edge.errors import FitError
+from anomalib_lite.edge.footprint import kept_for_reuse
+from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.scorers import Explain, FitContext, Progress
+from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.system.memory import require_memory
+
+
+class Learner(Predictor):
+    """The half of `Detector` that learns: sets `calibration` and `data`."""
+
+    def fit(
+        self,
+        source: SourceLike,
+        *,
+        weights: Sequence[float] | NDArray[np.float64] | None = None,
+        progress: Progress = no_progress,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Learn from good images and calibrate on good images the scored model has not seen.
+
+        With a checkpoint folder, a scorer that trains by steps ends early at the first Ctrl-C; what
+        it has learnt is then calibrated as usual (`scorer.stopped_early`).
+
+        Args:
+            source: folder, glob, video, list of files or arrays; good parts only.
+            weights: how far each image counts, in [0, 1], in the order of the source; the threshold
+                takes all alike.
+            progress: called with stage, images done, images in total.
+            checkpoint: folder where training leaves its state every two minutes.
+            resume: continue from what is in that folder.
+
+        Returns:
+            self.
+
+        Raises:
+            FitError: too few usable images, features that are not finite, too little memory.
+            SettingsError: weights that do not fit, or a scorer that cannot weigh.
+            SourceError: nothing to read.
+        """
+        smaller = " or ".join(("image size", "backbone", *self.scorer.memory_settings))
+        require_memory(self.memory_bytes(), "the fit", f"a smaller {smaller}")
+        # A fit that fails half-way must not leave an old threshold on a new model.
+        self._calibration = self._data = None
+        self.spec = replace(self.spec, aspect=None)
+        stream = self._stream(source)
+        counted = checked_weights(self.scorer, weights, len(stream))
+        products = product_indices(self.scorer, stream.source)
+        with torch.no_grad(), kept_for_reuse():
+            calibration, held_out = calibrate(
+                self.scorer,
+                stream,
+                FitContext(
+                    seed=self.seed,
+                    progress=progress,
+                    weights=counted,
+                    products=products,
+                    checkpoint=None if checkpoint is None else Path(checkpoint),
+                    resume=resume,
+                ),
+                method=self.calibration_method,
+                max_false_reject=self.max_false_reject,
+            )
+        if len(set(stream.fingerprints.values())) == 1:
+            raise FitError(
+                f"all {len(stream.fingerprints)} good images are the same picture; give different "
+                "photographs"
+            )
+        self.spec = replace(self.spec, aspect=stream.aspect)
+        self._calibration = calibration
+        learnt = calibration.method.startswith(OUT_OF_FOLD)
+        self._data = FittedData(
+            source=stream.source.name,
+            records=record_images(stream, held_out, held_out_is_learnt=learnt, weights=counted),
+            skipped=dict(stream.skipped),
+            frame_hw=stream.frame_hw,
+            samples=tuple(stream.samples),
+            gallery=gallery_of(stream, Gallery()),
+        )
+        return self
+
+    def partial_fit(self, source: SourceLike, *, progress: Progress = no_progress) -> Self:
+        """Learn more good images without the earlier ones; the threshold takes them in.
+
+        Raises:
+            SettingsError: this kind of detector cannot.
+            FitError: not fitted yet, or no usable image.
+        """
+        context = FitContext(seed=self.seed, progress=progress)
+        return self._take(learn_more(self.scorer, self.data, self._stream(source), context))
+
+    def forget(self, source: SourceLike, *, progress: Progress = no_progress) -> Self:
+        """Take images out again, and their scores out of the threshold.
+
+        Raises:
+            SettingsError: this kind of detector cannot.
+            FitError: an image was never fitted, or too few would remain; nothing has changed.
+        """
+        context = FitContext(seed=self.seed, progress=progress)
+        return self._take(forget_images(self.scorer, self.data, self._stream(source), context))
+
+    def _stream(self, source: SourceLike) -> ImageStream:
+        stream = ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
+        if isinstance(self.scorer, Explain):
+            stream.gallery = GalleryBuilder()
+        return stream
+
+    def _take(self, data: FittedData) -> Self:
+        before = self.calibration
+        after = data.calibration(self.max_false_reject, before.method)
+        self._calibration = replace(after, doubtful=before.doubtful)
+        self._data = data
+        return self
+
+    def recalibrate(self, max_false_reject: float) -> Self:
+        """Take the threshold for another false-reject rate from the same held-out scores."""
+        self._calibration = self.calibration.with_rate(max_false_reject)
+        self.max_false_reject = max_false_reject
+        return self

@@ -1,0 +1,127 @@
+"""What a detector is made of, and how it judges: preparation, backbone, scorer, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anomalib_lite.backbones import create_backbone
+from anomalib_lite.detector.graph import DetectorGraph
+from anomalib_lite.detector.products import require_products
+from anomalib_lite.detector.training_record import FittedData
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.scoring import FrameLike, predict_frames
+from anomalib_lite.scorers import PerProduct, create_scorer
+
+
+class Predictor:
+    """The half of `Detector` that judges; the parameters are described there."""
+
+    def __init__(
+        self,
+        detector: str = "patchcore",
+        *,
+        backbone: str | None = None,
+        layers: Sequence[str] | None = None,
+        weights: str | Path | None = None,
+        image_size: int | tuple[int, int] | InputSpec = 256,
+        calibration: str = "auto",
+        max_false_reject: float = 0.01,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
+        if calibration not in ("auto", "folds", "holdout"):
+            raise SettingsError(f"calibration is {calibration!r}; choose auto, folds or holdout")
+        if not 0 < max_false_reject < 1:
+            raise SettingsError(f"max_false_reject is {max_false_reject}; choose between 0 and 1")
+        self.spec = _as_spec(image_size)
+        self.scorer = create_scorer(detector, **settings)
+        preferred, preferred_layers = self.scorer.default_backbone()
+        if backbone in (None, preferred) and layers is None:
+            layers = preferred_layers
+        self.backbone = create_backbone(
+            backbone or preferred, layers=layers, weights=weights, input_hw=self.spec.size_hw
+        )
+        if self.scorer.stores_half:
+            self.backbone.round_to_half()
+        self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
+        self.graph = DetectorGraph(self.backbone, self.scorer).eval()
+        self.calibration_method = calibration
+        self.max_false_reject = max_false_reject
+        self.seed = seed
+        self.layer_choice: dict[str, Any] = {}
+        self._calibration: Calibration | None = None
+        self._data: FittedData | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """Threshold and p-values; raises `FitError` before `fit`."""
+        if self._calibration is None:
+            raise FitError("this detector is not fitted yet; call fit(source) first")
+        return self._calibration
+
+    @property
+    def data(self) -> FittedData:
+        """What it was fitted on; raises `FitError` before `fit`."""
+        if self._data is None:
+            raise FitError("this detector is not fitted yet; call fit(source) first")
+        return self._data
+
+    @property
+    def localises(self) -> bool:
+        """Whether the map says where."""
+        return self.scorer.localises
+
+    @property
+    def protocol(self) -> str:
+        """How it judges, in words, where that is not the published method; else empty."""
+        return self.scorer.protocol
+
+    def memory_bytes(self) -> int:
+        """Estimated memory of a fit beyond the backbone's own work, bytes."""
+        return self.scorer.memory_bytes()
+
+    def run(
+        self, prepared_nhwc: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`: score `(N,)`, map `(N, h', w')`."""
+        with torch.no_grad():
+            score, anomaly_map = self.graph(torch.from_numpy(prepared_nhwc))
+        return score.numpy(), anomaly_map.numpy()
+
+    def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Score as each product `(N, P)`; raises `SettingsError` where it knows one only."""
+        scorer = cast(PerProduct, require_products(self.scorer))
+        with torch.no_grad():
+            frames = torch.from_numpy(prepared_nhwc)
+            features = self.backbone(self.backbone.normalise(frames))
+            return scorer.product_scores(features).numpy()
+
+    def predict(self, frame: FrameLike) -> Prediction:
+        """Score one frame: an RGB or grey array, encoded bytes, or a file.
+
+        Raises:
+            FrameError: the frame is unreadable or not what the detector was declared for.
+        """
+        return self.predict_batch([frame])[0]
+
+    def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
+        """Score several frames in one pass; sizes may differ."""
+        return predict_frames(self, list(frames))
+
+
+def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:
+    if isinstance(image_size, InputSpec):
+        return image_size
+    if isinstance(image_size, int):
+        return InputSpec(height=image_size, width=image_size)
+    height, width = image_size
+    return InputSpec(height=height, width=width)
