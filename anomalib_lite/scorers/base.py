@@ -29,10 +29,25 @@ class Scores:
     Attributes:
         image: float32 `(N,)`.
         map: float32 `(N, h, w)`; 1x1 when the scorer does not localise.
+        extra: further float32 outputs by name, each `(N, ...)`; exported, compared and returned by
+            name, whatever they mean.
     """
 
     image: Tensor
     map: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Groups(NamedTuple):
+    """Known groups of images (products, stations), each to be judged by a threshold of its own.
+
+    Attributes:
+        output: name of the extra output `(N, P)` whose column p is the score as group p.
+        names: of the P groups; a scorer takes them as its setting `products`.
+    """
+
+    output: str
+    names: tuple[str, ...]
 
 
 class FeatureBatch(NamedTuple):
@@ -126,12 +141,14 @@ class HeldOutScores:
         image: image scores `(n,)`.
         map_peak: largest map value of each image `(n,)`.
         parts: statistics that the method's own theory has quantiles for, each `(n,)`.
+        extra: the scorer's extra outputs, each `(n, ...)`.
     """
 
     indices: NDArray[np.int64]
     image: NDArray[np.float32]
     map_peak: NDArray[np.float32]
     parts: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    extra: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Scorer(nn.Module, ABC):
@@ -166,6 +183,10 @@ class Scorer(nn.Module, ABC):
     def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
         """Backbone and its layers (None = the backbone's choice) when the user names none."""
         return DEFAULT_BACKBONE, None
+
+    def groups(self) -> Groups | None:
+        """The groups that it tells apart, if it does; thresholds are then kept for each, too."""
+        return None
 
     def build(self, layout: FeatureLayout) -> None:
         """Allocate whatever depends on the layout; called before `fit` and before loading."""
