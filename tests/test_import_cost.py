@@ -132,3 +132,24 @@ def test_what_needs_torch_says_so_in_one_line(
 
 def test_info_reads_a_detector_without_torch(padim_files):
     assert "padim" in python(BLOCKER + CLI, "info", padim_files[0]).stdout
+
+
+NO_DISPLAY = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file", name="cv2")
+sys.meta_path.insert(0, Finder())
+"""
+
+
+def test_a_box_without_display_libraries_is_told_what_to_install(padim_files):
+    """OpenCV built with windows does not load there; the version and the help need none of it."""
+    assert python(NO_DISPLAY + CLI, "--version").stdout.startswith("anomalib-lite ")
+    assert "fit" in python(NO_DISPLAY + CLI, "--help").stdout
+    done = python(NO_DISPLAY + CLI, "check", padim_files[1], check=False)
+    assert done.returncode == 2
+    assert "opencv-python-headless" in done.stderr
+    assert "libGL.so.1" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -74,19 +74,14 @@ def main(
 
 def run() -> None:
     """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
-    from anomalib_lite.edge.errors import AnomalibLiteError
-
     previous = signal.signal(signal.SIGINT, _interrupt_once)
     try:
         app()
-    except AnomalibLiteError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _TRAINING_PACKAGES:
+    except ImportError as error:
+        advice = _advice(error)
+        if advice is None:
             raise
-        advice = "pip install 'anomalib-lite[train]'"
-        print(f"error: this command needs {error.name}; {advice}", file=sys.stderr)
+        print(f"error: {advice}", file=sys.stderr)
         sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         print("interrupted; files written so far are complete", file=sys.stderr)
@@ -94,9 +89,29 @@ def run() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        # Not imported above: on a box where OpenCV cannot be loaded, --version must still work.
+        errors = sys.modules.get("anomalib_lite.edge.errors")
+        if errors is None or not isinstance(error, errors.AnomalibLiteError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt_once:
             signal.signal(signal.SIGINT, previous)
+
+
+def _advice(error: ImportError) -> str | None:
+    """What to install when a package or a library of the system is missing; None if unknown."""
+    package = (error.name or "").split(".")[0]
+    if package in _TRAINING_PACKAGES:
+        return f"this command needs {error.name}; pip install 'anomalib-lite[train]'"
+    if package == "cv2" or ".so" in str(error):
+        return (
+            f"OpenCV cannot be loaded here ({error}); pip install --force-reinstall "
+            "opencv-python-headless, which needs no display libraries"
+        )
+    return None
 
 
 def _interrupt_once(number: int, frame: object) -> None:

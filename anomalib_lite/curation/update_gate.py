@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
@@ -163,31 +164,13 @@ def reasons_to_refuse(
         if after <= before:
             continue
         allowed = max(now.false_reject_rate, before / total)
-        chance = binomial_tail(total, allowed, after)
+        chance = float(binom.sf(after - 1, total, allowed))
         if chance < CHANCE:
             reasons.append(
                 f"{after} of {total} {words} would be rejected, {before} before: more than "
                 f"{100 * allowed:.2g} % explains by chance (p = {chance:.2g})"
             )
     return reasons
-
-
-def binomial_tail(trials: int, rate: float, hits: int) -> float:
-    """Chance of at least `hits` in `trials` independent tries at `rate`."""
-    if hits <= 0 or rate >= 1:
-        return 1.0
-    if rate <= 0:
-        return 0.0
-    log_hit, log_miss = math.log(rate), math.log1p(-rate)
-    terms = (
-        math.lgamma(trials + 1)
-        - math.lgamma(k + 1)
-        - math.lgamma(trials - k + 1)
-        + k * log_hit
-        + (trials - k) * log_miss
-        for k in range(hits, trials + 1)
-    )
-    return min(1.0, math.fsum(math.exp(term) for term in terms))
 
 
 class _Fresh(NamedTuple):

@@ -1,10 +1,12 @@
-"""Torch-free ground floor: numpy, OpenCV and ONNX Runtime only.
+"""The torch-free ground floor: what runs beside the line and what the training side shares with it.
 
-from anomalib_lite.edge import EdgeModel
+Needs numpy, OpenCV and ONNX Runtime only; nothing here fits or trains.
 
-model = EdgeModel("bottle.onnx")
-verdict = model.predict("frame.png")
-print(verdict.score, verdict.p_value, verdict.is_anomalous)
+    from anomalib_lite.edge import EdgeModel
+
+    model = EdgeModel("bottle.onnx")
+    verdict = model.predict("frame.png")
+    print(verdict.score, verdict.p_value, verdict.is_anomalous)
 """
 
 from anomalib_lite.edge.calibration import Calibration, Operating

@@ -19,8 +19,8 @@ def ledoit_wolf(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor, fl
     """Ledoit-Wolf covariance `(1 - r) S + r tr(S)/d I` with the analytic optimal shrinkage r.
 
     Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices".
-    The data are centred here, `S` divides by n. With weights, moments are weighted and n is Kish's
-    effective number (`effective_count`).
+    The data are centred here, `S` divides by n: scikit-learn's. With weights, which it does not
+    take, moments are weighted and n is Kish's effective number (`effective_count`).
 
     Args:
         rows: float64 `(n, d)`, n >= 2.
@@ -29,17 +29,16 @@ def ledoit_wolf(rows: Tensor, weights: Tensor | None = None) -> tuple[Tensor, fl
     Returns:
         covariance float64 `(d, d)` and the shrinkage r in [0, 1].
     """
-    n: float = len(rows)
-    d = rows.shape[1]
-    centred = rows - weighted_mean(rows, weights)
-    fourth_powers = centred.square().sum(dim=1).square()
     if weights is None:
-        sample = centred.T @ centred / n
-        fourth = float(fourth_powers.sum()) / n
-    else:
-        n, share = effective_count(weights), weights / weights.sum()
-        sample = (centred.T * share) @ centred
-        fourth = float(share @ fourth_powers)
+        from sklearn.covariance import ledoit_wolf as unweighted  # here: imports of a second
+
+        found, shrinkage = unweighted(rows.numpy())
+        return torch.from_numpy(found), float(shrinkage)
+    n, d = effective_count(weights), rows.shape[1]
+    share = weights / weights.sum()
+    centred = rows - weighted_mean(rows, weights)
+    sample = (centred.T * share) @ centred
+    fourth = float(share @ centred.square().sum(dim=1).square())
     mean_variance = float(sample.trace()) / d
     # sum_ij of (1/n sum_k x_ki^2 x_kj^2) is the mean fourth power of the row norms.
     squared_norm = float(sample.square().sum())
@@ -123,8 +122,13 @@ def whitening(
         mean `(d,)`, W `(k, d)`, shrinkage.
 
     Raises:
-        FitError: the rows do not vary.
+        FitError: the rows do not vary, or are not finite.
     """
+    if not bool(torch.isfinite(rows).all()):
+        raise FitError(
+            "the network gives NaN or infinity for a good image; check the weights file and the "
+            "images"
+        )
     covariance, shrinkage = ledoit_wolf(rows @ basis, weights)
     factor, failed = torch.linalg.cholesky_ex(covariance)
     if int(failed) or float(covariance.diagonal().max()) <= 0:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import false_discovery_control, norm
 
 EXCLUDED = 0.05
 """Adjusted p-value up to which an image is a suspect with weight 0."""
@@ -41,17 +41,7 @@ def judge(scores: NDArray[np.floating[Any]]) -> Oddness:
     median = float(np.median(x))
     spread = max(_NORMAL_MAD * float(np.median(np.abs(x - median))), _TINY)
     z = (x - median) / spread
-    chances = np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in z])
-    p = benjamini_hochberg(chances)
+    # Benjamini-Hochberg: calling all up to q suspects gives a false share of at most q.
+    p = np.asarray(false_discovery_control(norm.sf(z), method="bh"), np.float64)
     weight = np.clip((p - EXCLUDED) / (ORDINARY - EXCLUDED), 0.0, 1.0)
     return Oddness(z, p, weight, scale, median, spread)
-
-
-def benjamini_hochberg(chances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Adjusted p-values `(n,)`: calling all up to `q` gives a false share of at most `q`."""
-    count = len(chances)
-    order = np.argsort(chances, kind="stable")
-    scaled = chances[order] * count / np.arange(1, count + 1)
-    adjusted = np.empty(count)
-    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
-    return adjusted

@@ -1,5 +1,7 @@
 """An audit ranks training images by models that have not seen them."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from anomalib_lite.curation.model_audit import audit, fit_without_suspects
 from anomalib_lite.data.parts import render
 from anomalib_lite.edge import FitError, SourceError
 from anomalib_lite.edge.sources import CameraSource
-from anomalib_lite.statistics.outliers import EXCLUDED, ORDINARY, benjamini_hochberg, judge
+from anomalib_lite.statistics.outliers import EXCLUDED, ORDINARY, judge
 
 BAD = (3, 11, 20)
 
@@ -125,10 +127,16 @@ def test_robust_z_is_the_distance_from_the_median_in_deviations(scores, scale, z
     assert oddness.robust_z == pytest.approx(np.array(z) / 1.4826)
 
 
-def test_adjusted_p_values_are_those_of_the_paper():
-    assert benjamini_hochberg(np.array([0.04, 0.01, 0.03, 0.8])) == pytest.approx(
-        [0.16 / 3, 0.04, 0.16 / 3, 0.8]
-    )
+def test_p_values_are_adjusted_for_how_many_images_there_are():
+    """Benjamini and Hochberg 1995, by hand: p_(k) n / k, made monotone from the largest down."""
+    scores = np.array([-1.0, -0.5, 0.0, 0.5, 1.0, 4.0])
+    found = judge(scores)
+    chances = np.array([0.5 * math.erfc(z / math.sqrt(2)) for z in found.robust_z])
+    order = np.argsort(chances)
+    by_hand = chances[order] * 6 / np.arange(1, 7)
+    for place in range(4, -1, -1):
+        by_hand[place] = min(by_hand[place], by_hand[place + 1])
+    assert found.p_value[order] == pytest.approx(np.minimum(by_hand, 1))
 
 
 def test_the_weight_falls_from_ordinary_to_excluded():

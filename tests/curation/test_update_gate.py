@@ -4,13 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from anomalib_lite import Detector
 from anomalib_lite.curation.update_gate import (
     Comparison,
     HeldOut,
-    binomial_tail,
     reasons_to_refuse,
     update_detector,
 )
@@ -151,15 +149,6 @@ def compared(total, before, after, rate=0.01, samples=199):
 )
 def test_false_rejects_are_worse_when_chance_hardly_explains_them(total, before, after, refused):
     assert bool(compared(total, before, after)) == refused
-
-
-@pytest.mark.parametrize(
-    ("trials", "rate", "hits"),
-    [(1, 0.5, 1), (20, 0.01, 2), (300, 0.3, 120), (5, 0.2, 0), (5, 1.0, 5), (5, 0.0, 1)],
-)
-def test_the_binomial_tail_is_exact(trials, rate, hits):
-    expected = binom.sf(hits - 1, trials, rate)
-    assert binomial_tail(trials, rate, hits) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_group_without_images_has_no_quantile():

@@ -19,10 +19,12 @@ def rows(n, d, seed=0):
 
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
-def test_ledoit_wolf_is_scikit_learns(n, d):
+@pytest.mark.parametrize("weight", [1.0, 0.25])
+def test_with_equal_weights_ledoit_wolf_is_scikit_learns(n, d, weight):
     data = rows(n, d)
     expected, shrinkage = sklearn_ledoit_wolf(data)
-    found, measured = ledoit_wolf(torch.from_numpy(data))
+    weights = torch.full((n,), weight, dtype=torch.float64)
+    found, measured = ledoit_wolf(torch.from_numpy(data), weights)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-12 * expected.max())
     assert measured == pytest.approx(shrinkage, rel=1e-10, abs=1e-12)
 
@@ -82,8 +84,11 @@ def test_whitened_rows_give_mahalanobis_distances(components):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("data", [np.full((5, 3), 2.0), np.full((5, 3), np.nan)])
-def test_rows_that_do_not_vary_are_refused(data):
-    tensor = torch.from_numpy(data)
-    with pytest.raises(FitError, match="no variation to learn from"):
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(2.0, "no variation to learn from"), (np.nan, "NaN or infinity"), (np.inf, "NaN or infinity")],
+)
+def test_rows_that_do_not_vary_or_are_not_finite_are_refused(value, reason):
+    tensor = torch.full((5, 3), value, dtype=torch.float64)
+    with pytest.raises(FitError, match=reason):
         whitening(tensor, torch.eye(3, dtype=torch.float64))
