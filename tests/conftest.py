@@ -29,6 +29,12 @@ def shared_weights():
 
 
 @pytest.fixture(scope="session")
+def shared_cases():
+    """Situations that users report, as small inputs with a script that draws them."""
+    return _existing(SHARED / "cases")
+
+
+@pytest.fixture(scope="session")
 def bottle():
     """A real data set: MVTec AD bottle."""
     return _existing(SHARED / "data" / "mvtec_ad" / "bottle")

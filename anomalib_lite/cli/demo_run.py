@@ -29,10 +29,11 @@ from anomalib_lite.edge.benchmark import measure
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import read_frame
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.overlay import encode_png
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
-from anomalib_lite.report.heatmaps import encode_png, overlay
+from anomalib_lite.report.heatmaps import overlay
 from anomalib_lite.report.production_page import write_production
 
 # An aligned part and a texture have a Gaussian per place; a part that lies freely is compared with

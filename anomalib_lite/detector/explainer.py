@@ -104,6 +104,7 @@ class Explainer:
             the detector file are shown.
 
     Raises:
+        FitError: the detector is not fitted yet.
         SettingsError: the scorer cannot explain, or there is no such folder.
     """
 
@@ -114,6 +115,7 @@ class Explainer:
         self.good = None if good is None else Path(good)
         if self.good is not None and not self.good.is_dir():
             raise SettingsError(f"--good {good}: no such folder; name that of the good images")
+        _ = detector.data
         self.detector = detector
 
     def explain(

@@ -16,9 +16,10 @@ from anomalib_lite.detector.products import require_products
 from anomalib_lite.detector.training_record import FittedData
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.frame_like import FrameLike
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import FrameLike, predict_frames
+from anomalib_lite.edge.scoring import predict_frames
 from anomalib_lite.scorers import PerProduct, create_scorer
 
 
@@ -69,6 +70,11 @@ class Predictor:
         return self._calibration
 
     @property
+    def threshold(self) -> float:
+        """Raw score above which a frame is anomalous; raises `FitError` before `fit`."""
+        return self.calibration.threshold
+
+    @property
     def data(self) -> FittedData:
         """What it was fitted on; raises `FitError` before `fit`."""
         if self._data is None:
@@ -92,13 +98,19 @@ class Predictor:
     def run(
         self, prepared_nhwc: NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`: score `(N,)`, map `(N, h', w')`."""
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`: score `(N,)`, map `(N, h', w')`.
+
+        Raises:
+            FitError: not fitted yet.
+        """
+        self._require_fitted()
         with torch.no_grad():
             score, anomaly_map = self.graph(torch.from_numpy(prepared_nhwc))
         return score.numpy(), anomaly_map.numpy()
 
     def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Score as each product `(N, P)`; raises `SettingsError` where it knows one only."""
+        self._require_fitted()
         scorer = cast(PerProduct, require_products(self.scorer))
         with torch.no_grad():
             frames = torch.from_numpy(prepared_nhwc)
@@ -109,13 +121,28 @@ class Predictor:
         """Score one frame: an RGB or grey array, encoded bytes, or a file.
 
         Raises:
+            FitError: not fitted yet.
             FrameError: the frame is unreadable or not what the detector was declared for.
         """
         return self.predict_batch([frame])[0]
 
     def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
         """Score several frames in one pass; sizes may differ."""
+        self._require_fitted()
         return predict_frames(self, list(frames))
+
+    def _require_fitted(self) -> None:
+        _ = self.calibration
+
+    def __repr__(self) -> str:
+        height, width = self.spec.size_hw
+        fitted = "not fitted"
+        if self._calibration is not None and self._data is not None:
+            fitted = f"fitted on {self._data.images} images, {self._calibration.summary()}"
+        return (
+            f"{type(self).__name__}({self.scorer.name!r}, backbone={self.backbone.name!r}, "
+            f"image_size=({height}, {width}), {fitted})"
+        )
 
 
 def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:

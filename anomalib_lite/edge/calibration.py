@@ -96,7 +96,7 @@ def operating_point(
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """Scores of good images and the decisions that follow from them.
 
@@ -162,6 +162,14 @@ class Calibration:
     def map_threshold(self) -> float:
         """Map value above which a pixel belongs to a region, from the good images' map peaks."""
         return operating_point(np.asarray(self.map_peaks), self.max_false_reject).threshold
+
+    def summary(self) -> str:
+        """Threshold and promise in a few words."""
+        rate = _percent(self.operating.false_reject_rate)
+        return f"threshold {self.threshold:.4g}, at most {rate} of good frames rejected"
+
+    def __repr__(self) -> str:
+        return f"Calibration({self.summary()}, {len(self.scores)} good images, {self.method})"
 
     def with_rate(self, max_false_reject: float) -> Calibration:
         """The same images, another requested false-reject rate."""

@@ -14,11 +14,12 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import returned_after_use
+from anomalib_lite.edge.frame_like import FrameLike
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec, prepare
-from anomalib_lite.edge.scoring import FrameLike, predict_frames
+from anomalib_lite.edge.scoring import predict_frames
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,19 @@ class EdgeModel:
             self.localises: bool = self._metadata.localises
             if self_test:
                 self._refuse_unless_reproduced()
+
+    @property
+    def threshold(self) -> float:
+        """Raw score above which a frame is anomalous."""
+        return self.calibration.threshold
+
+    def __repr__(self) -> str:
+        names = [self.about.get(part, {}).get("name", "?") for part in ("detector", "backbone")]
+        height, width = self.spec.size_hw
+        return (
+            f"EdgeModel({str(self.path)!r}, {' on '.join(names)}, image_size=({height}, {width}), "
+            f"{self.calibration.summary()}, {self.engine}, {self.threads} threads)"
+        )
 
     @property
     def protocol(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.drawing import Drawable
 from anomalib_lite.edge.errors import FrameError
+from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame
 
 
@@ -47,8 +50,8 @@ class Region:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction(Drawable):
     """The result for one frame.
 
     Attributes:
@@ -59,6 +62,10 @@ class Prediction:
         network_map: raw anomaly map as the network gives it, float32 `(h, w)`.
         frame_hw: size of the frame `(H, W)`.
         spec: the input declaration, for the way back to frame coordinates.
+        map_threshold: map value that anchors the colours of pictures.
+        name: what the source calls the frame, or empty.
+        origin: the frame itself where it was asked to be kept, the file to read it from again, or
+            None.
     """
 
     score: float
@@ -68,6 +75,9 @@ class Prediction:
     network_map: NDArray[np.float32]
     frame_hw: tuple[int, int]
     spec: InputSpec
+    map_threshold: float = np.inf
+    name: str = ""
+    origin: Frame | Path | None = None
 
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
@@ -114,6 +124,7 @@ def make_prediction(
         network_map=network_map,
         frame_hw=frame_hw,
         spec=spec,
+        map_threshold=calibration.map_threshold,
     )
 
 

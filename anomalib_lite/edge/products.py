@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.frame_like import FrameLike
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import FrameLike, Model, predict_frames
+from anomalib_lite.edge.scoring import Model, predict_frames
 
 
 class ProductModel(Model, Protocol):

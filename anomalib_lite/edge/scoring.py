@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
+from anomalib_lite.edge.frame_like import FrameLike, as_frame
+from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction, make_prediction
 from anomalib_lite.edge.prepare import InputSpec, prepare
 from anomalib_lite.edge.sources import Source, read_ahead
@@ -61,25 +61,6 @@ class ScoredFrame:
         if self.prediction is None:
             return {"frame": self.name, "error": self.error, **told}
         return {"frame": self.name, **self.prediction.to_dict(), **told}
-
-
-FrameLike = Frame | bytes | str | Path
-M = TypeVar("M", bound=Model)
-
-
-def as_frame(item: FrameLike, spec: InputSpec) -> Frame:
-    """Decode what a user calls a frame: an array stays, bytes and files are decoded.
-
-    Raises:
-        FrameError: it is unreadable or of another type.
-    """
-    if isinstance(item, (str, Path)):
-        return read_frame(item, exif=spec.exif)
-    if isinstance(item, bytes):
-        return decode_frame(item, exif=spec.exif)
-    if not isinstance(item, np.ndarray):
-        raise FrameError(f"expected an array, bytes or a path, got {type(item).__name__}")
-    return item
 
 
 def predict_frames(model: Model, frames: list[FrameLike]) -> list[Prediction]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from anomalib_lite.report.heatmaps import COLOURS_RGB, LEVELS, OPACITIES
+from anomalib_lite.edge.overlay import COLOURS_RGB, LEVELS, OPACITIES
 from anomalib_lite.report.html import Child, Markup, join, number, shorten, tag
 from anomalib_lite.report.pictures import Picture, data_uri
 from anomalib_lite.report.style import CSS, SORT_SCRIPT

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.overlay import as_rgb8, paint
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame
-from anomalib_lite.report.heatmaps import as_rgb8, paint
 
 SIDE_PX = 320
 """Longest side of a picture in a report."""

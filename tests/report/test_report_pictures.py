@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_builders import SPEC
 
-from anomalib_lite.report.heatmaps import COLOURS_RGB, LEVELS, OPACITIES, paint
+from anomalib_lite.edge.overlay import COLOURS_RGB, LEVELS, OPACITIES, paint
 from anomalib_lite.report.pictures import (
     SIDE_PX,
     Highest,
