@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -13,8 +11,9 @@ from numpy.typing import NDArray
 
 from anomalib_lite.backbones import Backbone, Features
 from anomalib_lite.backbones.base import require_finite
+from anomalib_lite.detector.prepared_frames import PreparedFrames
 from anomalib_lite.detector.thumbnails import GalleryBuilder, GoodImage, name_below
-from anomalib_lite.edge.errors import FitError, FrameError, SourceError
+from anomalib_lite.edge.errors import FrameError, SourceError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
 from anomalib_lite.edge.sources import Job, Source, read_ahead
@@ -24,7 +23,6 @@ BATCH_SIZE = 4
 _SAMPLES = 2
 _SAMPLE_SIDE = 320
 _SAME_ASPECT = 1.02
-_FRAMES_IN_MEMORY = 512 << 20
 
 
 class ChosenFrames:
@@ -129,7 +127,7 @@ class ImageStream:
             FitError: the prepared frames fit neither in memory nor on the disk.
         """
         if self._kept is None:
-            self._kept = PreparedFrames(self)
+            self._kept = PreparedFrames(self.prepared(), len(self), self.spec.size_hw)
         kept = self._kept
         chosen: list[int] = []
         for index in kept.indices if order is None else order:
@@ -210,54 +208,3 @@ class ImageStream:
 def fingerprint(prepared: NDArray[np.uint8]) -> str:
     """sha256 of an image's prepared pixels, hexadecimal."""
     return hashlib.sha256(prepared.tobytes()).hexdigest()
-
-
-class PreparedFrames:
-    """The prepared frames of a stream, decoded once, for reading in any order.
-
-    They are kept in memory up to 512 MB, else in a temporary file that the system's own cache
-    keeps at hand.
-
-    Args:
-        stream: what to read.
-
-    Attributes:
-        indices: indices of the usable images, in reading order.
-
-    Raises:
-        FitError: they fit neither in memory nor on the disk.
-    """
-
-    def __init__(self, stream: ImageStream) -> None:
-        height, width = stream.spec.size_hw
-        shape = (len(stream), height, width, 3)
-        size = int(np.prod(shape))
-        self._frames: NDArray[np.uint8]
-        if size <= _FRAMES_IN_MEMORY:
-            self._frames = np.empty(shape, np.uint8)
-        else:
-            # A mapped file on a full disk ends the process; so ask first.
-            free = shutil.disk_usage(tempfile.gettempdir()).free
-            if 2 * size > free:
-                raise FitError(
-                    f"{len(stream)} prepared frames take {size / 1e9:.1f} GB and the disk of "
-                    f"{tempfile.gettempdir()} has {free / 1e9:.1f} GB free; name a larger disk in "
-                    "TMPDIR, or choose a smaller image size"
-                )
-            with tempfile.TemporaryFile(prefix="anomalib-lite-") as file:
-                self._frames = np.memmap(file, np.uint8, "w+", shape=shape)
-        self._rows: dict[int, int] = {}
-        for row, (index, prepared) in enumerate(stream.prepared()):
-            self._frames[row] = prepared
-            self._rows[index] = row
-
-    @property
-    def indices(self) -> list[int]:
-        return list(self._rows)
-
-    def __contains__(self, index: int) -> bool:
-        return index in self._rows
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        frame: NDArray[np.uint8] = self._frames[self._rows[index]]
-        return frame

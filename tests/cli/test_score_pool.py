@@ -133,7 +133,7 @@ def test_a_full_disk_while_writing_loses_nothing_computed(
     assert "--resume writes them" in err
     assert "Traceback" not in err
     kept = {path.name for path in (folder / "pool-work").iterdir()}
-    assert kept == {"embedding.f32", "source.json", "state.json", "totals.npy"}
+    assert kept == {"embedding.f32", "source.json", "state.json", "totals.safetensors"}
     _resume_by_writing_only(run, mixed_folder, folder, monkeypatch)
     for name in ("results.jsonl", "report.html", "pool.json"):
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -160,7 +160,7 @@ def _resume_by_writing_only(run, source, folder, monkeypatch):
 def test_in_python_the_folder_goes_unless_it_is_to_be_kept(good_folder, tmp_path):
     pool = Pool("musc", backbone="filters", image_size=64, degrees=[1])
     first = pool.score(good_folder, folder=tmp_path / "work", keep=True)
-    assert (tmp_path / "work" / "totals.npy").exists()
+    assert (tmp_path / "work" / "totals.safetensors").exists()
     again = pool.score(good_folder, folder=tmp_path / "work", resume=True)
     assert again.scores.image.tobytes() == first.scores.image.tobytes()
     assert not (tmp_path / "work").exists()

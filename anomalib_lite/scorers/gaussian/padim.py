@@ -24,7 +24,7 @@ from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
 from anomalib_lite.scorers.gaussian.compact_grids import SharedMoments, shared_distances
-from anomalib_lite.scorers.gaussian.fold_cache import Spool
+from anomalib_lite.scorers.gaussian.fold_cache import FoldCache
 from anomalib_lite.scorers.gaussian.moments import NestedMoments
 from anomalib_lite.scorers.gaussian.nested_grids import NestedGrids, SharedGrids
 from anomalib_lite.scorers.registry import register_scorer
@@ -137,10 +137,10 @@ class PaDiM(Scorer):
     def cross_fit(
         self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
     ) -> HeldOutScores:
-        """Fit on all images and score each fold by `total - fold`, from spooled features."""
+        """Fit on all images and score each fold by `total - fold`, from cached features."""
         self._draw_channels(context.seed)
         fold_names = np.unique(folds[folds >= 0])
-        with Spool(len(fold_names), len(stream), self._row_numbers()) as spool:
+        with FoldCache(len(fold_names), len(stream), self._row_numbers()) as cache:
             for indices, nodes in self._groups(stream, context):
                 self.moments.add(nodes, +1, context.weights_of(indices))
                 for position, fold in enumerate(fold_names):
@@ -148,8 +148,8 @@ class PaDiM(Scorer):
                     if inside.size:
                         rows = torch.from_numpy(inside)
                         parts = [part[:, rows] for part in nodes]
-                        spool.write(position, indices[inside], parts)
-            held_out = self._score_folds(stream, folds, spool, context)
+                        cache.write(position, indices[inside], parts)
+            held_out = self._score_folds(stream, folds, cache, context)
         self._take_factors(self.moments)
         return held_out
 
@@ -253,7 +253,7 @@ class PaDiM(Scorer):
         self,
         stream: FeatureStream,
         folds: NDArray[np.int64],
-        spool: Spool,
+        cache: FoldCache,
         context: FitContext,
     ) -> HeldOutScores:
         """Score every fold by the moments of all others."""
@@ -261,10 +261,10 @@ class PaDiM(Scorer):
         for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
             inside = np.flatnonzero(folds == fold)
             others = self.moments.copy()
-            for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
+            for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
                 others.add(nodes, -1, context.weights_of(chunk))
             self._take_factors(others)
-            for chunk, nodes in self._fold_nodes(stream, inside, spool, position):
+            for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
                 indices.append(chunk)
                 peak = self.enlarge(self.distances(nodes)).amax(dim=(1, 2))
                 image.append(peak.numpy())
@@ -273,10 +273,10 @@ class PaDiM(Scorer):
         return HeldOutScores(np.concatenate(indices), scores, scores)
 
     def _fold_nodes(
-        self, stream: FeatureStream, inside: NDArray[np.int64], spool: Spool, position: int
+        self, stream: FeatureStream, inside: NDArray[np.int64], cache: FoldCache, position: int
     ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
-        if spool.complete:
-            yield from spool.read(position, self._node_shapes())
+        if cache.complete:
+            yield from cache.read(position, self._node_shapes())
         else:
             for batch in stream.subset(inside):
                 yield batch.indices, self._nodes(batch.features)

@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.scorers.memory_bank.coreset_buffer import held_row_bytes
+from anomalib_lite.scorers.memory_bank.coreset_buffer import fits_on_disk, held_row_bytes
 from anomalib_lite.scorers.memory_bank.projection import PROJECTION
-from anomalib_lite.scorers.memory_bank.row_store import fits_on_disk
 
 _BANK_SHARE = 8  # the buffer holds at least so many times the bank
 _KEPT = 2  # rows per wanted row that a reduction leaves

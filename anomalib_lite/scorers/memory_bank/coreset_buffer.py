@@ -1,7 +1,7 @@
 """A coreset of a stream in bounded memory: rows gather in a buffer, reduced when it is full.
 
 In memory a row is its whole-number projection, which selection works on; the row itself lies in a
-`RowStore` and is fetched when it was selected.
+`SpillStore` and is fetched when it was selected.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from torch import Tensor
 from anomalib_lite.scorers.memory_bank.coreset import Tell, greedy_coreset
 from anomalib_lite.scorers.memory_bank.coreset_blocks import greedy_by_block
 from anomalib_lite.scorers.memory_bank.projection import PROJECTION, WholeNumberProjection
-from anomalib_lite.scorers.memory_bank.row_store import RowStore, fits_on_disk
+from anomalib_lite.system.spill import SpillStore, temporary_room
 
 _REDUCED_TOGETHER = 1 << 16
 """A reduction cuts its work into pieces of so many rows: the union of their coresets covers nearly
 as well, for a fraction of the work."""
+
+
+def fits_on_disk(rows: int, width: int) -> bool:
+    """Whether a temporary file may hold so many rows."""
+    return temporary_room(4 * rows * width)
 
 
 def held_row_bytes(width: int, *, on_disk: bool) -> int:
@@ -50,7 +55,9 @@ class CoresetBuffer:
         directions = min(width, PROJECTION)
         self._slots = max(capacity, expected) if fits_on_disk(expected, width) else capacity
         self.complete = self._slots >= expected
-        self._store = RowStore(self._slots, width)
+        self._store = SpillStore(
+            self._slots, (width,), np.float32, what="the patches", or_memory=True
+        )
         self._used = 0
         self._freed = np.zeros(0, np.int64)
         self._project: WholeNumberProjection | None = None
@@ -87,7 +94,7 @@ class CoresetBuffer:
 
     def rows_at(self, first: int, count: int) -> Tensor:
         """Rows number `first` to `first + count` of all that were added; needs `complete`."""
-        return self._store.read(np.arange(first, first + count))
+        return torch.from_numpy(self._store.read(np.arange(first, first + count)))
 
     @property
     def groups(self) -> NDArray[np.int16]:
@@ -118,13 +125,14 @@ class CoresetBuffer:
         """
         held = np.arange(self._filled) if among is None else np.flatnonzero(among)
         chosen = held[self._pick(held, count, tell, blocks)]
-        return self._store.read(self._slot[chosen]), self._origin[chosen].astype(np.int64)
+        rows = torch.from_numpy(self._store.read(self._slot[chosen]))
+        return rows, self._origin[chosen].astype(np.int64)
 
     def _append(self, rows: Tensor, origin: NDArray[np.int64], group: NDArray[np.int64]) -> None:
         assert self._project is not None
         place = slice(self._filled, self._filled + len(rows))
         slots = self._take_slots(len(rows))
-        self._store.write(slots, rows)
+        self._store.write(slots, rows.numpy())
         self._points[place] = self._project(rows)
         self._origin[place] = origin
         self._group[place] = group

@@ -35,6 +35,7 @@ from anomalib_lite.scorers.mutual.pool_scores import (
 from anomalib_lite.scorers.mutual.rscin import smooth_scores
 from anomalib_lite.scorers.mutual.tokens import normalise_maps, unit_tokens
 from anomalib_lite.scorers.registry import register_scorer
+from anomalib_lite.system.spill import SpillStore
 
 _EMBEDDING = "embedding"
 _FEWEST = 2
@@ -133,17 +134,16 @@ class MuSc(Scorer):
             SettingsError: the checkpoint belongs to other settings or images.
         """
         with torch.no_grad(), self._files(stream, context) as files:
-            if "indices" not in files.state:
+            if files.indices is None:
                 self._read(stream, files, context)
-            indices = np.array(files.state["indices"], np.int64)
+            indices = np.array(files.indices, np.int64)
             if len(indices) < _FEWEST:
                 raise FitError(f"{len(indices)} usable image(s): a pool needs at least {_FEWEST}")
             plan = plan_judges(len(indices), self.judges, context.seed)
             totals = judge_pool(files, self._pool_layers, plan, self._passes, context.progress)
             files.finish(layer.name for layer in self._layers)
             maps = self.combine([total.float() for total in totals]).numpy()
-            numbers = self._embedding_numbers
-            embeddings = files.rows(_EMBEDDING, numbers, range(len(indices)))
+            embeddings = self._embeddings(files).read(np.arange(len(indices)))
             return self._scores(indices, maps, embeddings, plan)
 
     def _scores(
@@ -182,17 +182,19 @@ class MuSc(Scorer):
 
     def _read(self, stream: FeatureStream, files: PoolFiles, context: FitContext) -> None:
         """Bring the features of all usable images to the disk."""
-        names = [layer.name for layer in self._layers]
-        for name in (*names, _EMBEDDING):
-            files.discard(name)
+        files.discard([*(layer.name for layer in self._layers), _EMBEDDING])
+        files.require_room(len(stream), self.pool_bytes(max(_FEWEST, len(stream)))[1])
+        stores = {layer.name: files.store(layer.name, layer.shape) for layer in self._pool_layers}
+        embeddings = self._embeddings(files)
         indices: list[int] = []
         for batch in stream:
-            for name in names:
-                files.append(name, batch.features.maps[name])
-            files.append(_EMBEDDING, self._embed(batch.features))
+            slots = np.arange(len(indices), len(indices) + len(batch.indices))
+            for name, store in stores.items():
+                store.write(slots, batch.features.maps[name].numpy())
+            embeddings.write(slots, self._embed(batch.features).numpy())
             indices += batch.indices.tolist()
             context.progress("reading the pool", int(batch.indices[-1]) + 1, len(stream))
-        files.save(indices=indices)
+        files.finish_reading(indices)
 
     @property
     def _pool_layers(self) -> list[PoolLayer]:
@@ -205,9 +207,8 @@ class MuSc(Scorer):
     def _passes(self) -> PassSettings:
         return PassSettings(self.degrees, self.interval, self.products)
 
-    @property
-    def _embedding_numbers(self) -> int:
-        return (self._global or self._layers[-1]).channels
+    def _embeddings(self, files: PoolFiles) -> SpillStore:
+        return files.store(_EMBEDDING, ((self._global or self._layers[-1]).channels,))
 
     def _embed(self, features: Features) -> Tensor:
         """The class embedding, or where there is none the mean of the deepest layer, `(N, d)`."""

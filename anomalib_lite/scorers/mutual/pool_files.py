@@ -1,15 +1,15 @@
 """What scoring a pool keeps on disk: features, the maxima of the pass at hand, and how far it is.
 
 Nothing here grows in memory with the square of the pool. A folder given by the user makes the work
-resumable: whatever was finished is found again, and the result is the same, byte for byte. Who has
-given it removes it, once the result is safe.
+resumable: whatever was finished is found again, and the result is the same, byte for byte, wherever
+the last run ended. Who has given the folder removes it, once the result is safe.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,10 +22,13 @@ from torch import Tensor
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.scorers.mutual.plan import BLOCK, JudgePlan
+from anomalib_lite.system.spill import SpillStore, require_room
 
 _STATE = "state.json"
-_MAXIMA = "maxima.f32"
-_TOTALS = "totals"
+_TOTALS = "totals.safetensors"
+_MAXIMA = "maxima"
+_SUFFIX = ".f32"
+_ADVICE = "name a larger disk (--out, or TMPDIR), a smaller image size, or fewer judges"
 
 
 class PoolFiles:
@@ -37,12 +40,12 @@ class PoolFiles:
         resume: continue what the folder holds; otherwise it is begun anew.
 
     Attributes:
-        state: JSON: `indices` of the usable images once all features are there, `passes` done, and
-            `block`, the next block of the pass at hand.
+        indices: images of the stream whose features are there; None until all are.
+        passes: passes that `totals` holds.
 
     Raises:
         SettingsError: the folder holds a pool of other settings.
-        FitError: the disk is full.
+        FitError: what it holds is damaged.
     """
 
     def __init__(self, folder: Path | None, settings: dict[str, Any], *, resume: bool) -> None:
@@ -52,13 +55,16 @@ class PoolFiles:
             folder = Path(self._temporary.name)
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.state: dict[str, Any] = {"settings": settings}
-        if resume:
-            self._continue(settings)
-        else:
-            (self.folder / _STATE).unlink(missing_ok=True)
-        self._maxima: Any = None
+        self.indices: list[int] | None = None
+        self.passes = 0
+        self._settings = settings
+        self._totals: list[Tensor] = []
+        self._block = (0, 0)
+        self._stores: dict[str, SpillStore] = {}
         self._offsets: NDArray[np.int64] = np.zeros(1, np.int64)
+        if not (resume and self._continue()):
+            for name in (_STATE, _TOTALS):
+                (self.folder / name).unlink(missing_ok=True)
 
     def __enter__(self) -> PoolFiles:
         return self
@@ -69,119 +75,148 @@ class PoolFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._maxima is not None:
-            self._maxima.close()
+        for store in self._stores.values():
+            store.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _continue(self, settings: dict[str, Any]) -> None:
+    def _continue(self) -> bool:
+        """Take up what the folder holds; whether there is anything."""
         try:
             found = json.loads((self.folder / _STATE).read_text())
         except (OSError, ValueError):
-            return
-        if found.get("settings") != json.loads(json.dumps(settings)):
+            return False
+        if found.get("settings") != json.loads(json.dumps(self._settings)):
             raise SettingsError(
                 f"{self.folder}: was begun with other images or settings; leave --resume out to "
                 "begin anew, or give another --out"
             )
-        self.state = found
+        self.indices = found.get("indices")
+        turn, block = found.get("next_block", (0, 0))
+        self._block = (turn, block)
+        if (self.folder / _TOTALS).exists():
+            self.passes, self._totals = _read_totals(self.folder / _TOTALS)
+        return True
 
-    def save(self, **facts: Any) -> None:
-        """Note how far the work is, atomically."""
-        self.state.update(facts)
-        write_bytes_atomic(self.folder / _STATE, json.dumps(self.state).encode())
+    def require_room(self, images: int, size: int) -> None:
+        """Refuse a pool of so many images that will not fit; raises FitError."""
+        require_room(size, self.folder, f"features of {images} images", _ADVICE)
 
-    def append(self, name: str, rows: Tensor) -> None:
-        """Append rows of float32 numbers, one an image."""
-        try:
-            with (self.folder / f"{name}.f32").open("ab") as file:
-                file.write(rows.contiguous().numpy().tobytes())
-        except OSError as error:
-            raise _full(self.folder, error) from error
+    def store(self, name: str, shape: tuple[int, ...]) -> SpillStore:
+        """Float32 rows of this shape, in the file of this name."""
+        if name not in self._stores or self._stores[name].shape != shape:
+            self._close(name)
+            self._stores[name] = SpillStore(
+                0,
+                shape,
+                np.float32,
+                what="the pool's features",
+                advice=_ADVICE,
+                path=self.folder / f"{name}{_SUFFIX}",
+            )
+        return self._stores[name]
 
-    def discard(self, name: str) -> None:
+    def discard(self, names: Iterable[str]) -> None:
         """Forget rows, if there are any."""
-        (self.folder / f"{name}.f32").unlink(missing_ok=True)
+        for name in names:
+            self._close(name)
+            (self.folder / f"{name}{_SUFFIX}").unlink(missing_ok=True)
+
+    def finish_reading(self, indices: list[int]) -> None:
+        """All features are there, of these images of the stream."""
+        self._sync()
+        self.indices = indices
+        self._save()
+
+    def finish_block(self, turn: int, block: int) -> None:
+        """The maxima of a block of a pass are there."""
+        self._sync()
+        self._block = (turn, block + 1)
+        self._save()
+
+    def finish_pass(self, turn: int, totals: list[Tensor]) -> None:
+        """Keep the sums over the finished passes, one array a layer, and their number: one write.
+
+        Two writes could be parted by an interruption, and a pass would be added twice.
+        """
+        self.passes, self._totals = turn + 1, totals
+        if self._temporary is None:
+            from safetensors.torch import save
+
+            tensors = {str(layer): total for layer, total in enumerate(totals)}
+            data = save(tensors, metadata={"passes": str(self.passes)})
+            write_bytes_atomic(self.folder / _TOTALS, data)
 
     def finish(self, needless: Iterable[str]) -> None:
         """All passes are done: give the room of the maxima and of some rows back."""
-        if self._maxima is not None:
-            self._maxima.close()
-            self._maxima = None
-        (self.folder / _MAXIMA).unlink(missing_ok=True)
-        for name in needless:
-            self.discard(name)
+        self.discard([_MAXIMA, *needless])
 
-    def rows(self, name: str, numbers: int, chosen: Iterable[int]) -> NDArray[np.float32]:
-        """Some rows of a file, `(n, numbers)`; read, not mapped, so that memory stays free."""
-        found = []
-        with (self.folder / f"{name}.f32").open("rb") as file:
-            for row in chosen:
-                file.seek(4 * numbers * int(row))
-                found.append(np.frombuffer(file.read(4 * numbers), np.float32))
-        return np.stack(found)
+    def next_block(self, turn: int) -> int:
+        """The first block of a pass that is not there yet."""
+        return self._block[1] if self._block[0] == turn else 0
 
-    def save_totals(self, totals: list[Tensor]) -> None:
-        """Sums over the finished passes, one array a layer."""
-        path = self.folder / f"{_TOTALS}.npy"
-        flat = np.concatenate([total.numpy().ravel() for total in totals])
-        write_bytes_atomic(path, flat.tobytes())
-
-    def load_totals(self, shapes: list[tuple[int, int]]) -> list[Tensor]:
-        """What `save_totals` has kept; zeros before the first."""
-        path = self.folder / f"{_TOTALS}.npy"
-        if not self.state.get("passes"):
-            return [torch.zeros(shape, dtype=torch.float64) for shape in shapes]
-        flat = torch.from_numpy(np.frombuffer(path.read_bytes(), np.float64).copy())
-        parts = flat.split([rows * columns for rows, columns in shapes])
-        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    def totals(self, shapes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """What `finish_pass` has kept, float64; zeros of these shapes before the first."""
+        return self._totals or [torch.zeros(shape, dtype=torch.float64) for shape in shapes]
 
     def open_maxima(self, plan: JudgePlan, cells: int) -> None:
-        """Prepare the file of one pass: for each block `(members, judges, cells)` in a row."""
-        sizes = [
-            len(plan.members(block)) * plan.width(block) * cells
-            for block in range(len(plan.judges))
-        ]
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)]) * 4
-        self._plan, self._cells = plan, cells
-        path = self.folder / _MAXIMA
-        if self._maxima is not None:
-            self._maxima.close()
-        self._maxima = path.open("r+b" if path.exists() else "w+b")
+        """Prepare the file of one pass: for each block `(members, judges)` rows of its cells."""
+        blocks = range(len(plan.judges))
+        sizes = [len(plan.members(block)) * plan.width(block) for block in blocks]
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)])
+        self._plan = plan
+        self._maxima = self.store(_MAXIMA, (cells,))
 
     def put(self, block: int, judge: int, maxima: Tensor) -> None:
         """Keep maxima `(members, images of the judging block, cells)` of a block."""
         column = sum(
             len(self._plan.members(other)) for other in self._plan.judges[block] if other < judge
         )
-        width = self._plan.width(block)
-        try:
-            for member, rows in enumerate(maxima.numpy()):
-                place = (member * width + column) * self._cells * 4
-                self._maxima.seek(int(self._offsets[block]) + place)
-                self._maxima.write(rows.tobytes())
-        except OSError as error:
-            raise _full(self.folder, error) from error
-
-    def flush(self) -> None:
-        """Bring everything that was put to the file."""
-        self._maxima.flush()
+        members, judges, cells = maxima.shape
+        places = np.arange(members)[:, None] * self._plan.width(block) + np.arange(judges)
+        slots = self._offsets[block] + column + places
+        self._maxima.write(slots.ravel(), maxima.reshape(-1, cells).numpy())
 
     def take(self, block: int) -> Tensor:
         """Maxima of a block `(members, judges, cells)`, those of an image with itself -inf."""
-        shape = (len(self._plan.members(block)), self._plan.width(block), self._cells)
-        self._maxima.seek(int(self._offsets[block]))
-        data = bytearray(self._maxima.read(4 * int(np.prod(shape))))
-        maxima = torch.frombuffer(data, dtype=torch.float32).view(shape)
+        members, judges = len(self._plan.members(block)), self._plan.width(block)
+        slots = self._offsets[block] + np.arange(members * judges)
+        maxima = torch.from_numpy(self._maxima.read(slots)).view(members, judges, -1)
         own = sum(1 for judge in self._plan.judges[block] if judge < block) * BLOCK
         # Blocks before this one are full: only the last block of a pool may be short.
-        for member in range(shape[0]):
+        for member in range(members):
             maxima[member, own + member] = -torch.inf
         return maxima
 
+    def _sync(self) -> None:
+        """Nothing may be said to be there that a power cut would take back."""
+        if self._temporary is None:
+            for store in self._stores.values():
+                store.sync()
 
-def _full(folder: Path, error: OSError) -> FitError:
-    return FitError(
-        f"cannot keep the pool's features in {folder}: {error.strerror}; name a larger disk "
-        "(--out, or TMPDIR), a smaller image size, or fewer judges"
-    )
+    def _save(self) -> None:
+        if self._temporary is None:
+            state = {
+                "settings": self._settings,
+                "indices": self.indices,
+                "next_block": self._block,
+            }
+            write_bytes_atomic(self.folder / _STATE, json.dumps(state).encode())
+
+    def _close(self, name: str) -> None:
+        if name in self._stores:
+            self._stores.pop(name).close()
+
+
+def _read_totals(path: Path) -> tuple[int, list[Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            count = len(file.keys())
+            totals = [file.get_tensor(str(layer)).clone() for layer in range(count)]
+            return int(file.metadata()["passes"]), totals
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise FitError(
+            f"{path}: is damaged ({type(error).__name__}); leave --resume out to begin anew"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -102,11 +101,11 @@ def judge_pool(
     Memory: the tokens of one layer at one degree, and what a block of images needs.
     """
     images = len(plan.order)
-    totals = files.load_totals([(images, len(layer.cells)) for layer in layers])
+    totals = files.totals([(images, len(layer.cells)) for layer in layers])
     rounds = [(number, degree) for number in range(len(layers)) for degree in settings.degrees]
     work = plan.products * len(rounds)
     for turn, (number, degree) in enumerate(rounds):
-        if turn < files.state.get("passes", 0):
+        if turn < files.passes:
             continue
         layer = layers[number]
         done = turn * plan.products
@@ -115,27 +114,27 @@ def judge_pool(
             progress("comparing images", done + pairs, work)
 
         files.open_maxima(plan, len(layer.cells))
-        _compare(files, _tokens(files, layer, degree, plan), plan, settings, tell)
+        _compare(files, turn, _tokens(files, layer, degree, plan), plan, settings, tell)
         scores = _lowest(files, plan, len(layer.cells), settings.interval)
         totals[number] += scores / len(settings.degrees)
-        files.save_totals(totals)
-        files.save(passes=turn + 1, block=0)
+        files.finish_pass(turn, totals)
     return totals
 
 
 def _tokens(files: PoolFiles, layer: PoolLayer, degree: int, plan: JudgePlan) -> Tensor:
     """Tokens of all images in the order of the plan, `(N, P, C)`."""
-    numbers = math.prod(layer.shape)
+    store = files.store(layer.name, layer.shape)
     tokens = torch.empty(len(plan.order), len(layer.cells), layer.shape[0])
     for start in range(0, len(tokens), _READ_IMAGES):
         chosen = plan.order[start : start + _READ_IMAGES]
-        maps = torch.from_numpy(files.rows(layer.name, numbers, chosen)).view(-1, *layer.shape)
+        maps = torch.from_numpy(store.read(chosen))
         tokens[start : start + len(chosen)] = unit_tokens(normalise_maps(maps), degree, layer.cells)
     return tokens
 
 
 def _compare(
     files: PoolFiles,
+    turn: int,
     tokens: Tensor,
     plan: JudgePlan,
     settings: PassSettings,
@@ -148,7 +147,7 @@ def _compare(
     for block in range(len(plan.judges)):
         own = plan.members(block)
         tiles = plan.tiles(block)
-        if block < files.state.get("block", 0):
+        if block < files.next_block(turn):
             pairs += sum(plan.pairs(block, judge) for judge in tiles)
             continue
         left = factors._replace(rows=factors.rows[_slice(own)])
@@ -163,8 +162,7 @@ def _compare(
                 files.put(judge, block, theirs)
             pairs += plan.pairs(block, judge)
             tell(pairs)
-        files.flush()
-        files.save(block=block + 1)
+        files.finish_block(turn, block)
 
 
 def _lowest(files: PoolFiles, plan: JudgePlan, cells: int, interval: float) -> Tensor:

@@ -13,7 +13,7 @@ from scorer_references import (
 
 from anomalib_lite.edge import FitError, SettingsError
 from anomalib_lite.scorers import CrossFit, FitContext, Forget, PartialFit, create_scorer
-from anomalib_lite.scorers.gaussian import fold_cache as spool_module
+from anomalib_lite.system import spill
 
 CONTEXT = FitContext(seed=3)
 NETWORKS = {
@@ -125,12 +125,12 @@ def test_fitting_again_forgets_what_was_learnt_before():
         assert torch.equal(value, expected[name]), name
 
 
-@pytest.mark.parametrize("store", ["spool", "no room for a spool", "spool fails midway"])
+@pytest.mark.parametrize("store", ["disk", "no room on the disk", "disk full midway"])
 @pytest.mark.parametrize("network", ["three levels, odd", "one level"])
 def test_cross_fit_equals_refitting_without_each_fold(network, store, monkeypatch):
-    if store == "no room for a spool":
-        monkeypatch.setattr(spool_module, "_BUDGET_BYTES", 0)
-    if store == "spool fails midway":
+    if store == "no room on the disk":
+        monkeypatch.setattr(spill, "TEMPORARY_BYTES", 0)
+    if store == "disk full midway":
         _fail_after(monkeypatch, writes=2)
     stream = stream_of(network, 13, batch=4)
     folds = np.random.default_rng(0).integers(0, 3, 13)
@@ -149,28 +149,15 @@ def test_cross_fit_equals_refitting_without_each_fold(network, store, monkeypatc
 
 def _fail_after(monkeypatch, writes):
     """The disk is full after some writes."""
-    plain = spool_module.Spool.__init__
+    plain, done = spill._write_all, []
 
-    def init(self, *arguments, **options):
-        plain(self, *arguments, **options)
-        self._files = [_Filling(stream, counter) for stream in self._files]
-
-    counter = {"left": writes}
-    monkeypatch.setattr(spool_module.Spool, "__init__", init)
-
-
-class _Filling:
-    def __init__(self, stream, counter):
-        self._stream, self._counter = stream, counter
-
-    def write(self, data):
-        self._counter["left"] -= 1
-        if self._counter["left"] < 0:
+    def write(file, data):
+        done.append(data)
+        if len(done) > writes:
             raise OSError(28, "No space left on device")
-        return self._stream.write(data)
+        plain(file, data)
 
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
+    monkeypatch.setattr(spill, "_write_all", write)
 
 
 def test_cross_fit_leaves_out_images_that_cannot_be_read():

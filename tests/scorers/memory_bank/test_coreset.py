@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_lite.edge import FitError
-from anomalib_lite.scorers.memory_bank import coreset, coreset_buffer, row_store
+from anomalib_lite.scorers.memory_bank import coreset, coreset_buffer
 from anomalib_lite.scorers.memory_bank import nearest as neighbours
 from anomalib_lite.scorers.memory_bank.coreset import greedy_coreset, greedy_with_radii
 from anomalib_lite.scorers.memory_bank.coreset_blocks import greedy_by_block
 from anomalib_lite.scorers.memory_bank.coreset_buffer import CoresetBuffer
 from anomalib_lite.scorers.memory_bank.projection import PROJECTION, WholeNumberProjection
-from anomalib_lite.scorers.memory_bank.row_store import RowStore
+from anomalib_lite.system import spill
 
 
 def plain_greedy(points, count):
@@ -230,37 +229,13 @@ def test_dropped_rows_make_room_and_kept_ones_come_back_as_they_were(monkeypatch
 @pytest.mark.parametrize("room", [True, False])
 def test_rows_can_be_read_again_where_the_disk_has_room(room, monkeypatch):
     if not room:
-        monkeypatch.setattr(row_store, "_BUDGET_BYTES", 0)
+        monkeypatch.setattr(spill, "TEMPORARY_BYTES", 0)
     data = rows(400, 6)
     buffer = added(CoresetBuffer(6, 100, 40, seed=0, expected=400), data)
     assert buffer.complete is room
     if room:
         torch.testing.assert_close(buffer.rows_at(130, 60), data[130:190])
     buffer.close()
-
-
-@pytest.mark.parametrize("room", [True, False])
-def test_stored_rows_come_back_in_any_order(room, monkeypatch):
-    if not room:
-        monkeypatch.setattr(row_store, "_BUDGET_BYTES", 0)
-    store, data = RowStore(50, 3), rows(50, 3)
-    assert store.on_disk is room
-    order = np.random.default_rng(0).permutation(50)
-    store.write(order[:20], data[order[:20]])
-    store.write(order[20:], data[order[20:]])
-    wanted = np.array([7, 8, 9, 3, 49, 0])
-    torch.testing.assert_close(store.read(wanted), data[wanted])
-    assert store.read(np.zeros(0, np.int64)).shape == (0, 3)
-    store.close()
-
-
-def test_a_full_disk_is_said_so(monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(row_store.os, "pwrite", full)
-    with pytest.raises(FitError, match="TMPDIR"):
-        RowStore(5, 3).write(np.arange(5), rows(5, 3))
 
 
 def test_grouped_search_finds_what_the_plain_product_finds(monkeypatch):

@@ -1,8 +1,11 @@
 """MuSc against the plain quadratic form, its files, and what its settings switch."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from interruptions import at_each_write
 from musc_reference import pool_maps, rscin
 from scorer_references import MadeStream, layout_of
 
@@ -144,6 +147,45 @@ def test_an_interrupted_pool_continues_to_the_same_bytes(tmp_path, after, stage,
     assert again.image.tobytes() == whole.image.tobytes()
     assert stream.passes == (0 if stage == "comparing images" else 1)
     assert not (folder / "maxima.f32").exists()  # the room is given back; the rest is small
+
+
+@pytest.mark.parametrize(("rows", "every"), [(False, 1), (True, 29)], ids=["files", "rows"])
+def test_a_pool_killed_at_any_write_continues_to_the_same_bytes(tmp_path, monkeypatch, rows, every):
+    whole = scored(stream_of(20), degrees=[1, 3])
+
+    def begin(number):
+        context = FitContext(checkpoint=tmp_path / str(number))
+        scored(stream_of(20), context, degrees=[1, 3])
+
+    def go_on(number):
+        context = FitContext(checkpoint=tmp_path / str(number), resume=True)
+        again = scored(stream_of(20), context, degrees=[1, 3])
+        assert again.maps.tobytes() == whole.maps.tobytes(), number
+        assert again.image.tobytes() == whole.image.tobytes(), number
+        assert again.embeddings.tobytes() == whole.embeddings.tobytes(), number
+
+    kills = at_each_write(monkeypatch, begin, go_on, rows=rows, every=every)
+    # Features once; for each of four passes (two layers, two degrees) two blocks and the totals.
+    assert kills == (1 + 4 * (2 + 1)) if not rows else kills > 5
+
+
+def test_totals_that_are_damaged_are_named(tmp_path):
+    context = FitContext(progress=stopping(9, "comparing images"), checkpoint=tmp_path)
+    with pytest.raises(StopError):
+        scored(stream_of(40), context, degrees=[1, 3])
+    (tmp_path / "totals.safetensors").write_bytes(b"torn")
+    with pytest.raises(FitError, match=r"totals\.safetensors: is damaged"):
+        scored(stream_of(40), FitContext(checkpoint=tmp_path, resume=True), degrees=[1, 3])
+
+
+def test_a_pool_that_the_disk_cannot_take_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "anomalib_lite.system.spill.shutil.disk_usage", lambda folder: SimpleNamespace(free=10**4)
+    )
+    stream = stream_of(40)
+    with pytest.raises(FitError, match=r"features of 40 images take .* fewer judges"):
+        scored(stream, FitContext(checkpoint=tmp_path))
+    assert stream.passes == 0
 
 
 def test_a_pool_begun_with_other_settings_is_not_continued(tmp_path):

@@ -263,11 +263,11 @@ def test_too_few_images_are_refused(good_frames):
 
 
 def test_training_frames_may_lie_on_the_disk(good_frames, monkeypatch):
-    from anomalib_lite.detector import image_stream as streams
+    from anomalib_lite.detector import prepared_frames
 
     made = detector()
     kept = list(made._stream(good_frames).batches(5, [7, 2, 2, 11], extract=False))
-    monkeypatch.setattr(streams, "_FRAMES_IN_MEMORY", 0)
+    monkeypatch.setattr(prepared_frames, "_IN_MEMORY", 0)
     mapped = list(made._stream(good_frames).batches(5, [7, 2, 2, 11], extract=False))
     assert mapped[0].indices.tolist() == [7, 2, 2, 11]
     assert torch.equal(kept[0].features.pixels, mapped[0].features.pixels)
