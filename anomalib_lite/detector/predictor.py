@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.detector.graph import DetectorGraph
@@ -21,6 +22,8 @@ from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import predict_frames
 from anomalib_lite.scorers import PerProduct, create_scorer
+
+_FRAMES_AT_ONCE = 4
 
 
 class Predictor:
@@ -105,7 +108,8 @@ class Predictor:
         """
         self._require_fitted()
         with torch.no_grad():
-            score, anomaly_map = self.graph(torch.from_numpy(prepared_nhwc))
+            parts = [self.graph(part) for part in self._frames(prepared_nhwc)]
+        score, anomaly_map = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
         return score.numpy(), anomaly_map.numpy()
 
     def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -113,9 +117,16 @@ class Predictor:
         self._require_fitted()
         scorer = cast(PerProduct, require_products(self.scorer))
         with torch.no_grad():
-            frames = torch.from_numpy(prepared_nhwc)
-            features = self.backbone(self.backbone.normalise(frames))
-            return scorer.product_scores(features).numpy()
+            parts = [
+                scorer.product_scores(self.backbone(self.backbone.normalise(part)))
+                for part in self._frames(prepared_nhwc)
+            ]
+        return torch.cat(parts).numpy()
+
+    def _frames(self, prepared_nhwc: NDArray[np.uint8]) -> Sequence[Tensor]:
+        """A few frames at a time: what a search of many patches holds stays bounded."""
+        parts: Sequence[Tensor] = torch.from_numpy(prepared_nhwc).split(_FRAMES_AT_ONCE)
+        return parts
 
     def predict(self, frame: FrameLike) -> Prediction:
         """Score one frame: an RGB or grey array, encoded bytes, or a file.

@@ -12,7 +12,12 @@ from torch import Tensor
 from anomalib_lite.backbones.features import Features
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import Scorer, Scores
-from anomalib_lite.scorers.memory_bank.nearest import centred_bank, distances_to, nearest_rows
+from anomalib_lite.scorers.memory_bank.nearest import (
+    centred_bank,
+    distances_to,
+    nearest_rows,
+    nearest_rows_in_fit,
+)
 from anomalib_lite.scorers.memory_bank.patch_vectors import PatchEmbedding
 from anomalib_lite.scorers.memory_bank.position_window import WindowSearch, by_tile
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
@@ -91,19 +96,20 @@ class PatchBank(Scorer):
             "query": (row, column),
         }
 
-    def scores(self, patches: Tensor) -> Scores:
-        """Scores of patches `(N, h * w, d)`."""
-        queries, index, grid = self._search(patches)
+    def scores(self, patches: Tensor, *, in_fit: bool = False) -> Scores:
+        """Scores of patches `(N, h * w, d)`; in a fit by the quicker search."""
+        queries, index, grid = self._search(patches, in_fit=in_fit)
         image = grid.amax(dim=(1, 2))
         if self.reweight and self.bank_.shape[0] > 1:
             image = image * self._weight(queries, index, grid)
         return Scores(image, self.enlarge(grid))
 
-    def _search(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _search(self, patches: Tensor, *, in_fit: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Centred patches `(N * h * w, d)`, nearest row of each, distances `(N, h, w)`."""
         queries = patches.reshape(-1, self.patches.width) - self.mean_
         if self.near is None:
-            index = nearest_rows(queries, self.bank_, self.squares_)[:, 0]
+            search = nearest_rows_in_fit if in_fit else nearest_rows
+            index = search(queries, self.bank_, self.squares_)[:, 0]
         else:
             index = self.near(queries, self.bank_, self.squares_)
         distance = distances_to(queries, self.bank_[index], self.floor_)
@@ -154,7 +160,7 @@ class PatchBank(Scorer):
 def _around(bank: Tensor, squares: Tensor) -> Tensor:
     """Nearest bank rows of each bank row, itself first, int64 `(M, b)`."""
     count = min(_REWEIGHT_NEIGHBOURS, len(bank))
-    found = nearest_rows(bank, bank, squares, count)
+    found = nearest_rows_in_fit(bank, bank, squares, count)
     itself = torch.arange(len(bank))[:, None]
     # Copies of a row, and rounding, may put another row first.
     rest = torch.where(found == itself, found[:, :1], found)[:, 1:]

@@ -14,7 +14,12 @@ from torch import Tensor
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
-from anomalib_lite.scorers.memory_bank.nearest import centred_bank, distances_to, nearest_rows
+from anomalib_lite.scorers.memory_bank.nearest import (
+    centred_bank,
+    distances_to,
+    nearest_rows,
+    nearest_rows_in_fit,
+)
 from anomalib_lite.scorers.memory_bank.patch_vectors import PatchEmbedding, choose_layers
 from anomalib_lite.scorers.pooling import LayerPool
 from anomalib_lite.scorers.registry import register_scorer
@@ -132,11 +137,11 @@ class KNN(Scorer):
             if self.mode == "pooled":
                 pooled = rows[fold_of == fold]
                 indices.append(image_of[fold_of == fold].numpy())
-                image.append(self._distances(pooled).numpy())
+                image.append(self._distances(pooled, in_fit=True).numpy())
                 peaks.append(image[-1])
             else:
                 for batch in held_out:
-                    scores = self(batch.features)
+                    scores = self._scores(batch.features, in_fit=True)
                     indices.append(batch.indices)
                     image.append(scores.image.numpy())
                     peaks.append(scores.map.amax(dim=(1, 2)).numpy())
@@ -145,18 +150,22 @@ class KNN(Scorer):
         return HeldOutScores(np.concatenate(indices), np.concatenate(image), np.concatenate(peaks))
 
     def forward(self, features: Features) -> Scores:
+        return self._scores(features)
+
+    def _scores(self, features: Features, *, in_fit: bool = False) -> Scores:
         if self.mode == "pooled":
-            score = self._distances(self._pool(features))
+            score = self._distances(self._pool(features), in_fit=in_fit)
             return Scores(score, score[:, None, None])
         rows = self.embedding(features.maps).reshape(-1, self._width)
-        grid = self._distances(rows).reshape(-1, *self.embedding.grid_hw)
+        grid = self._distances(rows, in_fit=in_fit).reshape(-1, *self.embedding.grid_hw)
         if self.layout.roi is not None:
             grid = grid * self.inside
         return Scores(grid.amax(dim=(1, 2)), self.enlarge(grid))
 
-    def _distances(self, rows: Tensor) -> Tensor:
+    def _distances(self, rows: Tensor, *, in_fit: bool = False) -> Tensor:
         queries = rows - self.mean_
-        index = nearest_rows(queries, self.bank_, self.squares_, min(self.k, self.bank_.shape[0]))
+        search = nearest_rows_in_fit if in_fit else nearest_rows
+        index = search(queries, self.bank_, self.squares_, min(self.k, self.bank_.shape[0]))
         return distances_to(queries[:, None], self.bank_[index], self.floor_).mean(dim=1)
 
     def _pool(self, features: Features) -> Tensor:

@@ -41,29 +41,34 @@ def centred_bank(rows: Tensor, mean: Tensor | None = None) -> dict[str, Tensor]:
 def nearest_rows(queries: Tensor, bank: Tensor, squares: Tensor, count: int = 1) -> Tensor:
     """Indices of the nearest bank rows, nearest first, int64 `(Q, count)`.
 
+    One product and its smallest entries: what scores a frame, in torch and in the exported graph
+    alike. It holds Q * M numbers at a time, so callers give it a few frames at once.
+
     Args:
         queries: `(Q, d)`, centred like the bank.
         bank: `(M, d)`.
         squares: squared norms of the bank's rows `(M,)`.
         count: neighbours, at most M.
     """
-    if torch._C._get_tracing_state() is not None:
-        parts: tuple[Tensor, ...] = (queries,)  # one product in the exported graph
-    else:
-        if count == 1 and min(len(queries), len(bank)) >= _FEWEST_GROUPED:
-            with one_thread():
-                index = _GroupedSearch(bank, squares).nearest(queries)
-            if index is not None:
-                return index[:, None]
-        parts = queries.split(max(1, _CHUNK_NUMBERS // len(bank)))
-    found = []
-    for part in parts:
-        away = torch.addmm(squares / 2, part, bank.T, alpha=-1)
-        if count == 1:
-            found.append(away.argmin(dim=1, keepdim=True))
-        else:
-            found.append(away.topk(count, dim=1, largest=False).indices)
-    return torch.cat(found) if len(found) > 1 else found[0]
+    away = torch.addmm(squares / 2, queries, bank.T, alpha=-1)
+    if count == 1:
+        return away.argmin(dim=1, keepdim=True)
+    return away.topk(count, dim=1, largest=False).indices
+
+
+def nearest_rows_in_fit(queries: Tensor, bank: Tensor, squares: Tensor, count: int = 1) -> Tensor:
+    """What `nearest_rows` finds, quicker and in bounded memory. For fits only.
+
+    The way it takes depends on the numbers (triangle inequality), so it can neither be traced nor
+    score a frame: `forward` never calls it. Near-ties aside the result is the same.
+    """
+    if count == 1 and min(len(queries), len(bank)) >= _FEWEST_GROUPED:
+        with one_thread():
+            index = _GroupedSearch(bank, squares).nearest(queries)
+        if index is not None:
+            return index[:, None]
+    parts = queries.split(max(1, _CHUNK_NUMBERS // len(bank)))
+    return torch.cat([nearest_rows(part, bank, squares, count) for part in parts])
 
 
 class _GroupedSearch:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from anomalib_lite.scorers.memory_bank.nearest import nearest_rows
+from anomalib_lite.scorers.memory_bank.nearest import nearest_rows_in_fit
 
 REFERENCE_ROWS = 2000
 """Patches of trusted images that say what is ordinary."""
@@ -28,7 +28,7 @@ def most_ordinary(rows: Tensor, weight: float, reference: dict[str, Tensor]) -> 
         ascending indices into `rows`, int64 `(floor(weight * n),)`.
     """
     queries = rows - reference["mean_"]
-    nearest = nearest_rows(queries, reference["bank_"], reference["squares_"])[:, 0]
+    nearest = nearest_rows_in_fit(queries, reference["bank_"], reference["squares_"])[:, 0]
     away = (queries - reference["bank_"][nearest]).square().sum(dim=1)
     count = math.floor(weight * len(rows) + 1e-9)
     return torch.sort(torch.argsort(away, stable=True)[:count]).values

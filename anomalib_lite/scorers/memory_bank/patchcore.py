@@ -188,7 +188,7 @@ class PatchCore(PatchBank):
 
         def score(bank: Bank, window: int | None, rows: Tensor) -> Tensor:
             self.take_bank(bank, window)
-            return self.scores(rows).image
+            return self.scores(rows, in_fit=True).image
 
         return window_by_held_out(patches, stream, self._budget, context, score)
 
@@ -226,7 +226,7 @@ class PatchCore(PatchBank):
         for fold in range(len(banks)):
             self.take_bank(banks.bank(fold), window)
             for chunk, rows in patches.again(stream, np.flatnonzero(folds == fold)):
-                scores = self.scores(rows)
+                scores = self.scores(rows, in_fit=True)
                 indices.append(chunk)
                 image.append(scores.image.numpy())
                 peaks.append(scores.map.amax(dim=(1, 2)).numpy())

@@ -244,6 +244,6 @@ def test_grouped_search_finds_what_the_plain_product_finds(monkeypatch):
     queries = queries - parts["mean_"]
     plain = neighbours.nearest_rows(queries, parts["bank_"], parts["squares_"])
     monkeypatch.setattr(neighbours, "_FEWEST_GROUPED", 256)
-    grouped = neighbours.nearest_rows(queries, parts["bank_"], parts["squares_"])
+    grouped = neighbours.nearest_rows_in_fit(queries, parts["bank_"], parts["squares_"])
     assert torch.equal(plain, grouped)
     assert torch.equal(plain[:, 0], torch.cdist(queries, parts["bank_"]).argmin(dim=1))
