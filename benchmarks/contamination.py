@@ -101,7 +101,9 @@ def row(fresh: Callable[[], Detector], images: list[Path], train: int, tests: li
     is_bad = [entry.position >= train for entry in report.entries]
     suspects = [entry.position >= train for entry in report.suspects]
     weights = {
-        record.id: record.weight for record in detectors[2].data.records if record.weight < 1
+        record.id: record.sample_weight
+        for record in detectors[2].data.records
+        if record.sample_weight < 1
     }
     bad_ids = {record.id for record in detectors[0].data.records[train:]}
     partly = [identity in bad_ids for identity in weights]

@@ -46,14 +46,17 @@ class Held:
     def subset(self, indices: Any) -> Held:
         """Batches with the wanted images only."""
         from anomalib_lite.backbones import Features
+        from anomalib_lite.scorers import FrameBatch
 
         chosen = []
-        for features, numbers in self._batches:
-            keep = np.flatnonzero(np.isin(numbers, indices))
+        for batch in self._batches:
+            keep = np.flatnonzero(np.isin(batch.indices, indices))
             if len(keep):
-                maps = {name: value[keep] for name, value in features.maps.items()}
-                part = Features(features.pixels[keep], maps)
-                chosen.append(type(self._batches[0])(part, numbers[keep]))
+                maps = {name: value[keep] for name, value in batch.features.maps.items()}
+                part = Features(batch.features.pixels[keep], maps)
+                chosen.append(
+                    FrameBatch(batch.frames[keep], batch.indices[keep], lambda _, part=part: part)
+                )
         return Held(self, chosen)
 
 
@@ -167,10 +170,8 @@ def _harmless(scorer: Any, train: Held, images: NDArray[np.int64]) -> Floats:
     from anomalib_lite.data.simulate import HARMLESS_KINDS, harmless_change
 
     backbone, rows = train.backbone, []
-    for features, indices in train.subset(images):
-        levels = ((features.pixels - backbone.shift) / backbone.scale).round()
-        frames = levels.to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        for frame, index in zip(frames, indices.tolist(), strict=True):
+    for batch in train.subset(images):
+        for frame, index in zip(batch.frames.numpy(), batch.indices.tolist(), strict=True):
             rng = np.random.default_rng([0, index])
             pair = np.stack([harmless_change(frame, kind, rng) for kind in HARMLESS_KINDS])
             changed = backbone(backbone.normalise(torch.from_numpy(pair)))

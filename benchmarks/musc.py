@@ -47,6 +47,16 @@ TURNS = 8
 DRAWS = 3
 
 
+def given_batch(features: Any, indices: Any) -> Any:
+    """A batch whose features are known already; its frames are empty."""
+    import torch
+
+    from anomalib_lite.scorers import FrameBatch
+
+    frames = torch.zeros(len(indices), 0, 0, 3, dtype=torch.uint8)
+    return FrameBatch(frames, indices, lambda _: features)
+
+
 class Held:
     """A stream read once and held in memory without its pixels.
 
@@ -60,7 +70,8 @@ class Held:
         self.batches = []
         for batch in stream:
             corner = batch.features.pixels[:, :, :1, :1].clone()
-            self.batches.append(batch._replace(features=Features(corner, batch.features.maps)))
+            held = Features(corner, batch.features.maps)
+            self.batches.append(given_batch(held, batch.indices))
 
     def __len__(self) -> int:
         return sum(len(batch.indices) for batch in self.batches)
@@ -71,7 +82,6 @@ class Held:
     def take(self, chosen: Sequence[int]) -> Held:
         """The images at these places, in this order."""
         from anomalib_lite.backbones import Features
-        from anomalib_lite.scorers import FeatureBatch
 
         rows = [
             (batch.features, row) for batch in self.batches for row in range(len(batch.indices))
@@ -82,7 +92,7 @@ class Held:
             features, row = rows[place]
             maps = {name: item[row : row + 1] for name, item in features.maps.items()}
             one = Features(features.pixels[row : row + 1], maps)
-            taken.batches.append(FeatureBatch(one, np.array([position])))
+            taken.batches.append(given_batch(one, np.array([position])))
         return taken
 
 

@@ -26,7 +26,7 @@ from anomalib_lite.detector.products import ProductSource
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.sources import FileSource
 from anomalib_lite.metrics.image import auroc
-from anomalib_lite.scorers import FeatureBatch, FitContext, Scorer, create_scorer
+from anomalib_lite.scorers import FitContext, FrameBatch, Scorer, create_scorer
 from anomalib_lite.scorers.pooling import LayerPool
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -53,21 +53,28 @@ class PooledStream:
     """Stored vectors as a stream of 1x1 maps: pooling them changes nothing."""
 
     def __init__(
-        self, layout: FeatureLayout, rows: NDArray[np.float32], indices: NDArray[np.int64]
+        self,
+        layout: FeatureLayout,
+        rows: NDArray[np.float32],
+        indices: NDArray[np.int64],
+        labels: NDArray[np.int64] | None = None,
     ) -> None:
-        self.layout, self.rows, self.indices = layout, rows, indices
+        self.layout, self.rows, self.indices, self.labels = layout, rows, indices, labels
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> PooledStream:
         """Limited to some rows."""
-        return PooledStream(self.layout, self.rows, np.sort(np.asarray(indices)))
+        return PooledStream(self.layout, self.rows, np.sort(np.asarray(indices)), self.labels)
 
-    def __iter__(self) -> Iterator[FeatureBatch]:
+    def __iter__(self) -> Iterator[FrameBatch]:
         for start in range(0, len(self.indices), BATCH):
             chosen = self.indices[start : start + BATCH]
-            yield FeatureBatch(as_features(self.layout, self.rows[chosen]), chosen)
+            found = as_features(self.layout, self.rows[chosen])
+            frames = torch.zeros(len(chosen), 1, 1, 3, dtype=torch.uint8)
+            labels = None if self.labels is None else self.labels[chosen]
+            yield FrameBatch(frames, chosen, lambda _, given=found: given, labels=labels)
 
 
 def as_features(layout: FeatureLayout, rows: NDArray[np.float32]) -> Features:
@@ -122,10 +129,12 @@ def fit(
 ) -> Calibration:
     """Fit and calibrate as `Detector.fit` does."""
     scorer.build(layout)
-    stream = PooledStream(layout, rows, np.arange(len(rows)))
-    context = FitContext(seed=0, products=products)
+    stream = PooledStream(layout, rows, np.arange(len(rows)), products)
+    context = FitContext(seed=0)
     with torch.no_grad():
-        return calibrate(scorer, stream, context, method="auto", max_false_reject=0.01)[0]
+        return calibrate(
+            scorer, stream, context, method="auto", max_false_reject=0.01, labels=products
+        )[0]
 
 
 def compare(data: dict[str, Pooled], layout: FeatureLayout) -> None:

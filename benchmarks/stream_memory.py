@@ -21,9 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_lite.backbones import create_backbone
-from anomalib_lite.scorers import FitContext, create_scorer
-from anomalib_lite.scorers.base import FeatureBatch
+from anomalib_lite.backbones import Features, create_backbone
+from anomalib_lite.scorers import FitContext, FrameBatch, create_scorer
 
 BATCH = 8
 
@@ -53,11 +52,15 @@ class MadeFrames:
         noise = rng.integers(-12, 13, (self.side, self.side, 3))
         return np.clip(moved + noise, 0, 255).astype(np.uint8)
 
-    def __iter__(self) -> Iterator[FeatureBatch]:
+    def _extract(self, frames: torch.Tensor) -> Features:
+        found: Features = self.backbone(self.backbone.normalise(frames))
+        return found
+
+    def __iter__(self) -> Iterator[FrameBatch]:
         for start in range(0, self.frames, BATCH):
             index = np.arange(start, min(start + BATCH, self.frames))
             frames = torch.from_numpy(np.stack([self.frame(int(number)) for number in index]))
-            yield FeatureBatch(self.backbone(self.backbone.normalise(frames)), index)
+            yield FrameBatch(frames, index, self._extract)
 
 
 def memory_mb(kind: str) -> float:

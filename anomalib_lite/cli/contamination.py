@@ -40,13 +40,13 @@ def fit_audited(
 
     from anomalib_lite.curation.downweight import fit_down_weighted
     from anomalib_lite.curation.model_audit import fit_without_suspects
-    from anomalib_lite.detector.out_of_fold import require_weighs
+    from anomalib_lite.detector.out_of_fold import require_sample_weight
     from anomalib_lite.edge.files import write_bytes_atomic
     from anomalib_lite.edge.sources import open_source
     from anomalib_lite.report.audit import write_audit
 
     if contamination == "downweight":
-        require_weighs(fitted.scorer)
+        require_sample_weight(fitted.scorer)
     frames = open_source(source, exif=fitted.spec.exif)
     report = _audited(fitted, frames, audit_by)
     listing = json.dumps(report.to_dict(), indent=1) + "\n"

@@ -18,7 +18,7 @@ from anomalib_lite.curation.model_audit import AuditEntry, AuditReport
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.image_stream import ChosenFrames
 from anomalib_lite.edge.sources import SourceLike, open_source
-from anomalib_lite.scorers import Progress, Weighs
+from anomalib_lite.scorers import Progress, TakesSampleWeight
 from anomalib_lite.scorers.base import no_progress
 
 FULL_UP_TO = 1.345
@@ -76,14 +76,14 @@ def fit_down_weighted(
     weights = [
         learning_weight(by_position[index]) if index in by_position else 1.0 for index in learnt
     ]
-    detector.fit(ChosenFrames(opened, learnt), weights=weights, progress=progress)
+    detector.fit(ChosenFrames(opened, learnt), sample_weight=weights, progress=progress)
     doubtful = [by_position[index].weight < 1 for index in learnt if index in by_position]
     _calibrate_without(detector, doubtful)
     left_out = len(report.suspects)
     outcome = DownWeighting(
         left_out,
         sum(0 < weight < 1 for weight in weights),
-        cast(Weighs, detector.scorer).effective_images(np.array(weights)),
+        cast(TakesSampleWeight, detector.scorer).effective_images(np.array(weights)),
         sum(doubtful),
     )
     words = (

@@ -1,4 +1,4 @@
-"""From a source of images to a stream of features: decode ahead, prepare, one backbone pass."""
+"""From a source of images to a stream of prepared frames, whose features are one call away."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from anomalib_lite.backbones import Backbone, Features
 from anomalib_lite.backbones.base import require_finite
@@ -17,7 +18,7 @@ from anomalib_lite.edge.errors import FrameError, SourceError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
 from anomalib_lite.edge.sources import Job, Source, read_ahead
-from anomalib_lite.scorers import FeatureBatch
+from anomalib_lite.scorers import FrameBatch
 
 BATCH_SIZE = 4
 _SAMPLES = 2
@@ -55,7 +56,7 @@ class ChosenFrames:
 
 
 class ImageStream:
-    """Features of a source, batch by batch; implements `scorers.FeatureStream`.
+    """The images of a source, batch by batch; implements `scorers.FeatureStream`.
 
     At most a few batches of frames are in memory at any time. Images that cannot be used are left
     out and remembered in `skipped`.
@@ -67,6 +68,9 @@ class ImageStream:
         indices: which images of the source, ascending; None takes all.
 
     Attributes:
+        sample_weight: how far each image of the source counts, float64 by its index; None: all in
+            full. Who opens a stream may set it.
+        labels: what is known of each image of the source, int64 by its index; None: nothing.
         skipped: image name -> why it was left out.
         fingerprints: image index -> sha256 of its prepared pixels.
         samples: the first usable raw frames (shrunk when larger than 320 px: they travel
@@ -93,6 +97,8 @@ class ImageStream:
         self.layout = backbone.layout(spec.size_hw, spec.roi)
         self.skipped: dict[str, str] = {}
         self.fingerprints: dict[int, str] = {}
+        self.sample_weight: NDArray[np.float64] | None = None
+        self.labels: NDArray[np.int64] | None = None
         self.samples: list[Frame] = []
         self.gallery: GalleryBuilder | None = None
         self._frame_sizes: dict[tuple[int, int], None] = {}
@@ -104,21 +110,19 @@ class ImageStream:
     def __len__(self) -> int:
         return self._total
 
-    def __iter__(self) -> Iterator[FeatureBatch]:
+    def __iter__(self) -> Iterator[FrameBatch]:
         indices: list[int] = []
         frames: list[NDArray[np.uint8]] = []
         for index, prepared in self.prepared():
             indices.append(index)
             frames.append(prepared)
             if len(frames) == BATCH_SIZE:
-                yield self._features(indices, frames)
+                yield self._batch(indices, frames)
                 indices, frames = [], []
         if frames:
-            yield self._features(indices, frames)
+            yield self._batch(indices, frames)
 
-    def batches(
-        self, batch_size: int, order: Iterable[int] | None = None, *, extract: bool = True
-    ) -> Iterator[FeatureBatch]:
+    def batches(self, batch_size: int, order: Iterable[int] | None = None) -> Iterator[FrameBatch]:
         """Batches in any order of image indices; see `scorers.FeatureStream`.
 
         The images are decoded and prepared once, on the first call, and kept (`PreparedFrames`).
@@ -134,14 +138,15 @@ class ImageStream:
             if index in kept:
                 chosen.append(index)
             if len(chosen) == batch_size:
-                yield self._features(chosen, [kept[item] for item in chosen], extract=extract)
+                yield self._batch(chosen, [kept[item] for item in chosen])
                 chosen = []
         if chosen:
-            yield self._features(chosen, [kept[item] for item in chosen], extract=extract)
+            yield self._batch(chosen, [kept[item] for item in chosen])
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageStream:
         """The same stream limited to some images; what was skipped stays in one list."""
         narrowed = ImageStream(self.source, self.backbone, self.spec, indices=indices)
+        narrowed.sample_weight, narrowed.labels = self.sample_weight, self.labels
         narrowed.skipped = self.skipped
         narrowed.fingerprints = self.fingerprints
         narrowed.samples = self.samples
@@ -162,14 +167,23 @@ class ImageStream:
             return None
         return round(aspects[0], 4)
 
-    def _features(
-        self, indices: list[int], frames: list[NDArray[np.uint8]], *, extract: bool = True
-    ) -> FeatureBatch:
+    def features(self, frames_nhwc: Tensor) -> Features:
+        """Normalisation and backbone; see `scorers.FeatureStream`."""
         with torch.no_grad():
-            pixels = self.backbone.normalise(torch.from_numpy(np.stack(frames)))
-            features = self.backbone(pixels) if extract else Features(pixels, {})
+            features: Features = self.backbone(self.backbone.normalise(frames_nhwc))
         require_finite(features.maps, self.backbone)
-        return FeatureBatch(features, np.array(indices, np.int64))
+        return features
+
+    def _batch(self, indices: list[int], frames: list[NDArray[np.uint8]]) -> FrameBatch:
+        chosen = np.array(indices, np.int64)
+        weights = None if self.sample_weight is None else self.sample_weight[chosen]
+        return FrameBatch(
+            torch.from_numpy(np.stack(frames)),
+            chosen,
+            self.features,
+            sample_weight=None if weights is None or bool((weights == 1).all()) else weights,
+            labels=None if self.labels is None else self.labels[chosen],
+        )
 
     def prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Usable prepared frames in order, decoded ahead by worker threads."""

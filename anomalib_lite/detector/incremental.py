@@ -76,17 +76,16 @@ def forget_images(
         remaining.remove(record)
         if record.learnt:
             learnt.append(index)
-            weights[index] = record.weight
+            weights[index] = record.sample_weight
     if sum(record.learnt for record in remaining) < _FEWEST or not any(
         record.score is not None for record in remaining
     ):
         raise FitError(f"fewer than {_FEWEST} good images would remain; nothing was forgotten")
     if learnt:
-        with torch.no_grad():
-            if (weights != 1).any():
-                context = replace(context, weights=weights)
-            with _unchanged_on_failure(scorer):
-                scorer.forget(stream.subset(learnt), context)
+        chosen = stream.subset(learnt)
+        chosen.sample_weight = weights
+        with torch.no_grad(), _unchanged_on_failure(scorer):
+            scorer.forget(chosen, context)
     return replace(data, records=tuple(remaining))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.incremental import forget_images, learn_more
-from anomalib_lite.detector.out_of_fold import OUT_OF_FOLD, calibrate, checked_weights
+from anomalib_lite.detector.out_of_fold import OUT_OF_FOLD, calibrate, checked_sample_weight
 from anomalib_lite.detector.predictor import Predictor
 from anomalib_lite.detector.products import product_indices
 from anomalib_lite.detector.thumbnails import Gallery, GalleryBuilder
@@ -33,7 +33,7 @@ class Learner(Predictor):
         self,
         source: SourceLike,
         *,
-        weights: Sequence[float] | NDArray[np.float64] | None = None,
+        sample_weight: Sequence[float] | NDArray[np.float64] | None = None,
         progress: Progress = no_progress,
         checkpoint: str | Path | None = None,
         resume: bool = False,
@@ -45,8 +45,8 @@ class Learner(Predictor):
 
         Args:
             source: folder, glob, video, list of files or arrays; good parts only.
-            weights: how far each image counts, in [0, 1], in the order of the source; the threshold
-                takes all alike.
+            sample_weight: how far each image counts, in [0, 1], in the order of the source; the
+                threshold takes all alike.
             progress: called with stage, images done, images in total.
             checkpoint: folder where training leaves its state every two minutes.
             resume: continue from what is in that folder.
@@ -56,7 +56,7 @@ class Learner(Predictor):
 
         Raises:
             FitError: too few usable images, features that are not finite, too little memory.
-            SettingsError: weights that do not fit, or a scorer that cannot weigh.
+            SettingsError: sample weights that do not fit, or a scorer that takes none.
             SourceError: nothing to read.
         """
         smaller = " or ".join(("image size", "backbone", *self.scorer.memory_settings))
@@ -65,8 +65,8 @@ class Learner(Predictor):
         self._calibration = self._data = None
         self.spec = replace(self.spec, aspect=None)
         stream = self._stream(source)
-        counted = checked_weights(self.scorer, weights, len(stream))
-        products = product_indices(self.scorer, stream.source)
+        stream.sample_weight = checked_sample_weight(self.scorer, sample_weight, len(stream))
+        stream.labels = product_indices(self.scorer, stream.source)
         with torch.no_grad(), kept_for_reuse():
             calibration, held_out = calibrate(
                 self.scorer,
@@ -74,13 +74,12 @@ class Learner(Predictor):
                 FitContext(
                     seed=self.seed,
                     progress=progress,
-                    weights=counted,
-                    products=products,
                     checkpoint=None if checkpoint is None else Path(checkpoint),
                     resume=resume,
                 ),
                 method=self.calibration_method,
                 max_false_reject=self.max_false_reject,
+                labels=stream.labels,
             )
         if len(set(stream.fingerprints.values())) == 1:
             raise FitError(
@@ -92,7 +91,7 @@ class Learner(Predictor):
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(
             source=stream.source.name,
-            records=record_images(stream, held_out, held_out_is_learnt=learnt, weights=counted),
+            records=record_images(stream, held_out, held_out_is_learnt=learnt),
             skipped=dict(stream.skipped),
             frame_hw=stream.frame_hw,
             samples=tuple(stream.samples),

@@ -19,7 +19,7 @@ from anomalib_lite.scorers import (
     PerProduct,
     ReferenceQuantile,
     Scorer,
-    Weighs,
+    TakesSampleWeight,
     scorers_with,
 )
 
@@ -37,6 +37,7 @@ def calibrate(
     *,
     method: str,
     max_false_reject: float,
+    labels: NDArray[np.int64] | None = None,
 ) -> tuple[Calibration, HeldOutScores]:
     """Fit `scorer`; return its calibration and the held-out scores behind it.
 
@@ -48,6 +49,7 @@ def calibrate(
             fold; `"holdout"` fits on four fifths and scores the rest (rigorous split-conformal);
             `"auto"` takes folds where the scorer implements `CrossFit`.
         max_false_reject: requested false-reject rate.
+        labels: product of each image by its index, where the source tells.
 
     Raises:
         FitError: too few usable images.
@@ -76,8 +78,8 @@ def calibrate(
         method=words,
         reference=_reference(scorer, held_out, max_false_reject),
     )
-    if isinstance(scorer, PerProduct) and context.products is not None:
-        by_product = _by_product(scorer.product_names, held_out, context.products)
+    if isinstance(scorer, PerProduct) and labels is not None:
+        by_product = _by_product(scorer.product_names, held_out, labels)
         calibration = replace(calibration, products=by_product)
     return calibration, held_out
 
@@ -98,33 +100,33 @@ def out_of_fold_scores(
     return _refit_per_fold(scorer, stream, folds, context)
 
 
-def checked_weights(
-    scorer: Scorer, weights: Sequence[float] | NDArray[np.float64] | None, images: int
+def checked_sample_weight(
+    scorer: Scorer, sample_weight: Sequence[float] | NDArray[np.float64] | None, images: int
 ) -> NDArray[np.float64] | None:
     """Weights of the images of a fit as float64 `(images,)`; None stays None.
 
     Raises:
-        SettingsError: the scorer cannot weigh, or they are not one number in [0, 1] per image.
+        SettingsError: the scorer takes none, or they are not one number in [0, 1] per image.
         FitError: together they are worth too few images.
     """
-    if weights is None:
+    if sample_weight is None:
         return None
-    able = require_weighs(scorer)
-    values = np.asarray(weights, np.float64)
+    able = require_sample_weight(scorer)
+    values = np.asarray(sample_weight, np.float64)
     if values.shape != (images,) or not ((values >= 0) & (values <= 1)).all():
         raise SettingsError(
-            f"{values.size} weights for {images} images; give one in [0, 1] for each"
+            f"{values.size} sample weights for {images} images; give one in [0, 1] for each"
         )
     if not values.any() or able.effective_images(values) < _FEWEST:
-        raise FitError(f"the weights leave less than {_FEWEST} images to learn from")
+        raise FitError(f"the sample weights leave less than {_FEWEST} images to learn from")
     return values
 
 
-def require_weighs(scorer: Scorer) -> Weighs:
+def require_sample_weight(scorer: Scorer) -> TakesSampleWeight:
     """The scorer, if it can weigh images; raises `SettingsError` that names those that can."""
-    if isinstance(scorer, Weighs):
-        return cast(Weighs, scorer)
-    able = ", ".join(scorers_with(Weighs))
+    if isinstance(scorer, TakesSampleWeight):
+        return cast(TakesSampleWeight, scorer)
+    able = ", ".join(scorers_with(TakesSampleWeight))
     raise SettingsError(f"{scorer.name} cannot weigh images; these can: {able}")
 
 

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.edge.calibration import Calibration
@@ -27,14 +24,14 @@ class ImageRecord(NamedTuple):
         learnt: whether the model was fitted on it.
         score: image score by a model that had not seen it, or None.
         map_peak: largest map value by that model, or None.
-        weight: how far the model counted it.
+        sample_weight: how far the model counted it.
     """
 
     id: str
     learnt: bool
     score: float | None
     map_peak: float | None
-    weight: float = 1.0
+    sample_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,6 @@ def record_images(
     held_out: HeldOutScores,
     *,
     held_out_is_learnt: bool,
-    weights: NDArray[np.float64] | None = None,
 ) -> tuple[ImageRecord, ...]:
     """Join what a stream has read with the held-out scores, in reading order."""
     scores = {
@@ -106,6 +102,7 @@ def record_images(
     for index, digest in sorted(stream.fingerprints.items()):
         score, peak = scores.get(index, (None, None))
         learnt = score is None or held_out_is_learnt
+        weights = stream.sample_weight
         weight = 1.0 if weights is None else float(weights[index])
         records.append(ImageRecord(image_id(digest), learnt, score, peak, weight))
     return tuple(records)

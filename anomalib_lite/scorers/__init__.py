@@ -13,10 +13,9 @@ from anomalib_lite.scorers.abilities import (
     PerProduct,
     ReferenceQuantile,
     ScorePool,
-    Weighs,
+    TakesSampleWeight,
 )
 from anomalib_lite.scorers.base import (
-    FeatureBatch,
     FeatureStream,
     FitContext,
     Groups,
@@ -25,6 +24,7 @@ from anomalib_lite.scorers.base import (
     Scorer,
     Scores,
 )
+from anomalib_lite.scorers.batches import FrameBatch
 from anomalib_lite.scorers.registry import (
     create_scorer,
     list_scorers,
@@ -35,10 +35,10 @@ from anomalib_lite.scorers.registry import (
 __all__ = [
     "CrossFit",
     "Explain",
-    "FeatureBatch",
     "FeatureStream",
     "FitContext",
     "Forget",
+    "FrameBatch",
     "Groups",
     "HeldOutScores",
     "MergesBackbone",
@@ -49,7 +49,7 @@ __all__ = [
     "ScorePool",
     "Scorer",
     "Scores",
-    "Weighs",
+    "TakesSampleWeight",
     "create_scorer",
     "list_scorers",
     "register_scorer",

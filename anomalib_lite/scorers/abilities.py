@@ -40,13 +40,13 @@ class CrossFit(Protocol):
 
 
 @runtime_checkable
-class Weighs(Protocol):
-    """Learns each image as far as `FitContext.weights` says.
+class TakesSampleWeight(Protocol):
+    """Learns each image as far as the `sample_weight` of its batch says.
 
     A fit with weights 0 and 1 equals a fit on the images of weight 1.
     """
 
-    def effective_images(self, weights: NDArray[np.float64]) -> float:
+    def effective_images(self, sample_weight: NDArray[np.float64]) -> float:
         """How many images of full weight carry as much information as these."""
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
+from anomalib_lite.scorers.batches import FrameBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +50,12 @@ class Groups(NamedTuple):
     names: tuple[str, ...]
 
 
-class FeatureBatch(NamedTuple):
-    """Features of some images, and which images of the stream they are `(N,)`."""
-
-    features: Features
-    indices: NDArray[np.int64]
-
-
 class FeatureStream(Protocol):
-    """Features of a data set, batch by batch, as often as needed, never all at once.
+    """A data set, batch by batch, as often as needed, never all at once.
 
     Attributes:
         layout: what the features look like.
-        backbone: where they come from; a scorer that augments passes its own pixels through it.
+        backbone: where they come from.
     """
 
     layout: FeatureLayout
@@ -71,22 +64,29 @@ class FeatureStream(Protocol):
     def __len__(self) -> int:
         """Number of images that the stream was opened on."""
 
-    def __iter__(self) -> Iterator[FeatureBatch]:
+    def __iter__(self) -> Iterator[FrameBatch]:
         """One pass in reading order; unreadable images are left out."""
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> FeatureStream:
         """The same stream limited to some images; their indices stay the same."""
 
-    def batches(
-        self, batch_size: int, order: Iterable[int] | None = None, *, extract: bool = True
-    ) -> Iterator[FeatureBatch]:
+    def batches(self, batch_size: int, order: Iterable[int] | None = None) -> Iterator[FrameBatch]:
         """Batches in any order of image indices, repeats allowed, for training by steps.
 
         Args:
             batch_size: images per batch; the last batch may be smaller.
             order: image indices, possibly without end; None is reading order. Images that cannot be
                 read are left out.
-            extract: whether the backbone runs; without it `maps` is empty.
+        """
+
+    def features(self, frames_nhwc: Tensor) -> Features:
+        """Normalisation and backbone for frames that a scorer has changed.
+
+        Args:
+            frames_nhwc: `(N, H, W, 3)`, uint8 or float32 on the scale 0 to 255.
+
+        Raises:
+            FitError: what the backbone gives is not finite.
         """
 
 
@@ -113,23 +113,12 @@ class FitContext:
         checkpoint: folder where a fit that takes long leaves what it needs to be continued; None
             leaves nothing.
         resume: continue from what is in that folder.
-        weights: how far each image counts, in [0, 1], by its index; None counts all in full. Only
-            for scorers that are `Weighs`.
-        products: product of each image by its index, as a place in `PerProduct.product_names`.
     """
 
     seed: int = 0
     progress: Progress = no_progress
     checkpoint: Path | None = None
     resume: bool = False
-    weights: NDArray[np.float64] | None = None
-    products: NDArray[np.int64] | None = None
-
-    def weights_of(self, indices: NDArray[np.int64]) -> Tensor | None:
-        """Weights of some images, float64 `(n,)`; None when all of them count in full."""
-        if self.weights is None or bool((self.weights[indices] == 1).all()):
-            return None
-        return torch.from_numpy(self.weights[indices])
 
 
 @dataclass(frozen=True, eq=False)

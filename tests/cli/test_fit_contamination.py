@@ -64,7 +64,7 @@ def test_downweight_counts_odd_images_less_and_says_what_is_promised(run, mixed,
     assert status == 0
     fitted = Detector.load(part)
     assert fitted.data.images == 21
-    assert any(record.weight < 1 for record in fitted.data.records)
+    assert any(record.sample_weight < 1 for record in fitted.data.records)
     assert "3 image(s) left out" in out
     assert fitted.calibration.operating.explain() in out
     assert "down-weighted" in fitted.calibration.method

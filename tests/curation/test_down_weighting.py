@@ -59,11 +59,11 @@ def test_images_are_learnt_by_their_weight_and_suspects_not_at_all(mixed, found,
     kept = [i for i in range(24) if i not in BAD]
     by_position = {each.position: each for each in found.entries}
     weights = [learning_weight(by_position[i]) for i in kept]
-    assert [record.weight for record in detector.data.records] == weights
+    assert [record.sample_weight for record in detector.data.records] == weights
     assert (done.left_out, done.reduced) == (3, sum(weight < 1 for weight in weights))
     assert done.reduced == 2
     assert done.effective == pytest.approx(sum(weights))
-    plain = small().fit([mixed[i] for i in kept], weights=weights)
+    plain = small().fit([mixed[i] for i in kept], sample_weight=weights)
     assert detector.predict(mixed[3]).score == plain.predict(mixed[3]).score
 
 
@@ -94,12 +94,12 @@ def test_the_note_and_the_threshold_survive_a_file_and_an_update(mixed, outcome,
 def test_forgetting_a_down_weighted_image_takes_out_its_share(mixed, outcome, tmp_path):
     detector = Detector.load(outcome[0].save(tmp_path / "x.safetensors"))
     kept = [i for i in range(24) if i not in BAD]
-    place = next(i for i, record in enumerate(detector.data.records) if record.weight < 1)
-    weights = [record.weight for record in detector.data.records]
+    place = next(i for i, record in enumerate(detector.data.records) if record.sample_weight < 1)
+    weights = [record.sample_weight for record in detector.data.records]
     detector.forget([mixed[kept[place]]])
     rest = small().fit(
         [mixed[i] for i in kept if i != kept[place]],
-        weights=[weight for i, weight in enumerate(weights) if i != place],
+        sample_weight=[weight for i, weight in enumerate(weights) if i != place],
     )
     assert detector.predict(mixed[3]).score == pytest.approx(rest.predict(mixed[3]).score, rel=1e-4)
 
@@ -114,19 +114,19 @@ def test_other_scorers_that_weigh_are_asked_in_the_same_way(mixed, found, name):
 
 def test_a_scorer_that_cannot_weigh_says_which_can(mixed):
     with pytest.raises(SettingsError, match=r"knn cannot weigh images; these can: .*padim"):
-        small("knn").fit(mixed, weights=np.ones(24))
+        small("knn").fit(mixed, sample_weight=np.ones(24))
 
 
 @pytest.mark.parametrize("weights", [np.ones(23), np.full(24, 1.1), np.full(24, np.nan), [[1.0]]])
 def test_weights_that_do_not_fit_are_one_line(mixed, weights):
     with pytest.raises(SettingsError, match="give one in"):
-        small().fit(mixed, weights=weights)
+        small().fit(mixed, sample_weight=weights)
 
 
 @pytest.mark.parametrize("weights", [np.zeros(24), np.full(24, 0.1)])
 def test_weights_that_leave_too_little_are_refused(mixed, weights):
     with pytest.raises(FitError, match="less than 3 images"):
-        small().fit(mixed, weights=weights)
+        small().fit(mixed, sample_weight=weights)
 
 
 def test_the_promise_holds_even_if_all_doubtful_images_were_good():

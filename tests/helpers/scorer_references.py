@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from torch.nn import functional as F
 
 from anomalib_lite.backbones import FeatureLayout, Features, LayerInfo
-from anomalib_lite.scorers import FeatureBatch
+from anomalib_lite.scorers import FrameBatch
 
 
 def layout_of(input_hw, layers, roi=None):
@@ -19,12 +19,27 @@ def layout_of(input_hw, layers, roi=None):
 
 
 class MadeStream:
-    """Correlated random maps, each image with its own offset; implements `FeatureStream`."""
+    """Correlated random maps, each image with its own offset; implements `FeatureStream`.
 
-    def __init__(self, layout, images, *, seed=0, batch=5, indices=None, missing=()):
+    `sample_weight` and `labels` are given by image index.
+    """
+
+    def __init__(
+        self,
+        layout,
+        images,
+        *,
+        seed=0,
+        batch=5,
+        indices=None,
+        missing=(),
+        sample_weight=None,
+        labels=None,
+    ):
         self.layout = layout
         self.images, self.seed, self.batch = images, seed, batch
         self.missing = missing
+        self.sample_weight, self.labels = sample_weight, labels
         self.indices = np.arange(images) if indices is None else np.sort(np.asarray(indices))
         self.passes = 0
 
@@ -39,6 +54,8 @@ class MadeStream:
             batch=self.batch,
             indices=indices,
             missing=self.missing,
+            sample_weight=self.sample_weight,
+            labels=self.labels,
         )
 
     def features(self, index):
@@ -60,7 +77,17 @@ class MadeStream:
         readable = [index for index in self.indices if index not in self.missing]
         for start in range(0, len(readable), self.batch):
             chosen = np.array(readable[start : start + self.batch], np.int64)
-            yield FeatureBatch(joined([self.features(index) for index in chosen]), chosen)
+            yield self.batch_of(chosen)
+
+    def batch_of(self, chosen):
+        """The batch of some images; its frames are black."""
+        return FrameBatch(
+            torch.zeros(len(chosen), *self.layout.input_hw, 3, dtype=torch.uint8),
+            chosen,
+            lambda _: joined([self.features(index) for index in chosen]),
+            sample_weight=None if self.sample_weight is None else self.sample_weight[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+        )
 
 
 def joined(parts):

@@ -1,6 +1,4 @@
-"""Images that count in part: a fit with `FitContext.weights`."""
-
-from dataclasses import replace
+"""Images that count in part: a fit with sample weights on the batches."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from scorer_references import MadeStream, assert_same_state, layout_of, state_of
 
 from anomalib_lite.detector.out_of_fold import assign_folds, score_stream
 from anomalib_lite.edge import FitError
-from anomalib_lite.scorers import FitContext, Weighs, create_scorer
+from anomalib_lite.scorers import FitContext, TakesSampleWeight, create_scorer
 from anomalib_lite.scorers.memory_bank.nearest import centred_bank
 from anomalib_lite.scorers.memory_bank.patch_admission import most_ordinary
 from anomalib_lite.statistics.covariance import effective_count, ledoit_wolf
@@ -39,8 +37,14 @@ def built(kind):
 
 def fitted(kind, stream, weights=None):
     scorer = built(kind)
-    scorer.fit(stream, replace(CONTEXT, weights=weights))
+    scorer.fit(weighted(stream, weights), CONTEXT)
     return scorer
+
+
+def weighted(stream, weights):
+    """The stream with sample weights on its batches."""
+    stream.sample_weight = weights
+    return stream
 
 
 def drawn(seed=0, images=IMAGES):
@@ -55,19 +59,19 @@ def some_in_part():
 
 @pytest.mark.parametrize("kind", WEIGHING)
 def test_weights_of_one_change_nothing(kind):
-    plain, weighted = fitted(kind, stream_of()), fitted(kind, stream_of(), np.ones(IMAGES))
-    assert isinstance(plain, Weighs)
-    assert_same_state(state_of(plain), state_of(weighted), rtol=0, atol=0)
+    plain, ones = fitted(kind, stream_of()), fitted(kind, stream_of(), np.ones(IMAGES))
+    assert isinstance(plain, TakesSampleWeight)
+    assert_same_state(state_of(plain), state_of(ones), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", WEIGHING)
 def test_weights_of_zero_and_one_equal_a_fit_on_the_others(kind):
     weights = np.ones(IMAGES)
     weights[[2, 9, 17]] = 0
-    weighted = fitted(kind, stream_of(), weights)
+    partly = fitted(kind, stream_of(), weights)
     others = fitted(kind, stream_of().subset(np.flatnonzero(weights)))
     new = stream_of(6, seed=8).all_features()
-    one, other = weighted(new), others(new)
+    one, other = partly(new), others(new)
     torch.testing.assert_close(one.image, other.image, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(one.map, other.map, rtol=1e-4, atol=1e-5)
 
@@ -77,8 +81,7 @@ def test_held_out_scores_are_those_of_weighted_fits_without_the_fold(kind):
     weights = drawn() if kind in GAUSSIANS else some_in_part()
     folds = assign_folds(IMAGES, 4, 0)
     scorer = built(kind)
-    context = replace(CONTEXT, weights=weights)
-    held_out = scorer.cross_fit(stream_of(), folds, context)
+    held_out = scorer.cross_fit(weighted(stream_of(), weights), folds, CONTEXT)
     assert_same_state(state_of(scorer), state_of(fitted(kind, stream_of(), weights)), rtol=1e-7)
     scores = dict(zip(held_out.indices.tolist(), held_out.image, strict=True))
     tolerance = 1e-3 if kind in GAUSSIANS else 0.2  # folds of a bank admit with one reference
@@ -90,9 +93,9 @@ def test_held_out_scores_are_those_of_weighted_fits_without_the_fold(kind):
 
 
 def test_two_halves_of_an_image_are_a_whole_one():
-    half = replace(CONTEXT, weights=np.full(IMAGES, 0.5))
-    scorer = fitted("padim", stream_of(), np.full(IMAGES, 0.5))
-    scorer.partial_fit(stream_of(), half)
+    half = weighted(stream_of(), np.full(IMAGES, 0.5))
+    scorer = fitted("padim", half, half.sample_weight)
+    scorer.partial_fit(half, CONTEXT)
     whole, halves = state_of(fitted("padim", stream_of())), state_of(scorer)
     for state in (whole, halves):
         state["moments.count_"] = state["moments.count_"].double()
@@ -103,14 +106,14 @@ def test_two_halves_of_an_image_are_a_whole_one():
 def test_weighted_images_can_be_learnt_later_and_forgotten(kind):
     weights = drawn()
     whole = fitted(kind, stream_of(), weights)
-    context = replace(CONTEXT, weights=weights)
+    stream = weighted(stream_of(), weights)
     scorer = built(kind)
-    first, rest = stream_of().subset(np.arange(15)), stream_of().subset(np.arange(15, IMAGES))
-    scorer.fit(first, context)
+    first, rest = stream.subset(np.arange(15)), stream.subset(np.arange(15, IMAGES))
+    scorer.fit(first, CONTEXT)
     before = state_of(scorer)
-    scorer.partial_fit(rest, context)
+    scorer.partial_fit(rest, CONTEXT)
     assert_same_state(state_of(scorer), state_of(whole), rtol=1e-7)
-    scorer.forget(rest, context)
+    scorer.forget(rest, CONTEXT)
     assert_same_state(state_of(scorer), before, rtol=1e-6, atol=1e-6)
 
 
@@ -120,7 +123,7 @@ def test_padim_weighs_mean_and_covariance_as_the_textbook():
     stream = MadeStream(layout, 12)
     scorer = create_scorer("padim", sigma=0)
     scorer.build(layout)
-    scorer.fit(stream, replace(CONTEXT, weights=weights))
+    scorer.fit(weighted(stream, weights), CONTEXT)
     good = stream.all_features().maps["a"].double().numpy()
     new = MadeStream(layout, 2, seed=4).all_features()
     found = scorer.distances(scorer._nodes(new)).numpy()
@@ -187,7 +190,7 @@ def test_the_most_ordinary_patches_are_the_nearest_ones(weight, kept):
 def test_the_budget_of_a_bank_holds_with_weights():
     scorer = create_scorer("patchcore", rows=40)
     scorer.build(stream_of().layout)
-    scorer.fit(stream_of(), replace(CONTEXT, weights=some_in_part()))
+    scorer.fit(weighted(stream_of(), some_in_part()), CONTEXT)
     assert len(scorer.bank_) == 40
 
 

@@ -12,7 +12,7 @@ from anomalib_lite import Detector
 from anomalib_lite.backbones import FeatureLayout, Features, LayerInfo
 from anomalib_lite.cli.main import app
 from anomalib_lite.edge import FitError
-from anomalib_lite.scorers import FeatureBatch
+from anomalib_lite.scorers import FrameBatch
 from anomalib_lite.tuning.layer_selection import (
     candidates,
     effective_rank,
@@ -42,7 +42,9 @@ class Made:
             poor = torch.einsum("nkhw,ck->nchw", two, mix)
             poor = poor + 0.05 * torch.randn(1, 12, 8, 8, generator=generator)
             maps = {"rich": rich, "copy": 3 * rich + 5, "poor": poor}
-            yield FeatureBatch(Features(torch.zeros(1, 3, 64, 64), maps), np.array([index]))
+            features = Features(torch.zeros(1, 3, 64, 64), maps)
+            frames = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+            yield FrameBatch(frames, np.array([index]), lambda _, found=features: found)
 
 
 def test_effective_rank_counts_equal_directions():

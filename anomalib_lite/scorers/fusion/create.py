@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.backbones.features import Features
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.scorers.abilities import CrossFit, Explain, Forget, PartialFit, Weighs
+from anomalib_lite.scorers.abilities import CrossFit, Explain, Forget, PartialFit, TakesSampleWeight
 from anomalib_lite.scorers.base import (
     FeatureStream,
     FitContext,
@@ -76,10 +76,10 @@ class _Forgets(Fusion):
 class _Weighs(Fusion):
     """All parts weigh images."""
 
-    def effective_images(self, weights: NDArray[np.float64]) -> float:
+    def effective_images(self, sample_weight: NDArray[np.float64]) -> float:
         """As few as for the part that gets least out of them."""
-        parts = [scorer for scorer in self.scorers if isinstance(scorer, Weighs)]
-        return min(part.effective_images(weights) for part in parts)
+        parts = [scorer for scorer in self.scorers if isinstance(scorer, TakesSampleWeight)]
+        return min(part.effective_images(sample_weight) for part in parts)
 
 
 class _Explains(Fusion):
@@ -142,7 +142,7 @@ def _abilities(members: Sequence[Scorer]) -> tuple[type[Fusion], ...]:
         abilities.append(_LearnsOn)
     if all(isinstance(member, Forget) for member in members):
         abilities.append(_Forgets)
-    if all(isinstance(member, Weighs) for member in members):
+    if all(isinstance(member, TakesSampleWeight) for member in members):
         abilities.append(_Weighs)
     if any(isinstance(member, Explain) for member in members):
         abilities.append(_Explains)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import Features
 from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
 from anomalib_lite.edge.errors import FitError
 from anomalib_lite.metrics import auroc
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer
+from anomalib_lite.scorers.batches import FrameBatch
 
 LEARNT_IMAGES = 128
 """Good images, at most, from which the parts learn before they are judged."""
@@ -103,8 +103,8 @@ def judge(
         good.append(image)
         peaks.append(peak)
         if simulate:
-            changed = _with_defects(stream, batch.features, batch.indices, context.seed)
-            defects.extend(_score(parts, features)[0] for features in changed)
+            changed = with_defects(batch, stream.layout.roi, context.seed)
+            defects.extend(_score(parts, stream.features(frames))[0] for frames in changed)
         done += len(batch.indices)
         context.progress("judging the parts", done, len(stream))
     if not good:
@@ -126,22 +126,15 @@ def _score(
     return image.double().numpy(), peaks.double().numpy()
 
 
-def _with_defects(
-    stream: FeatureStream, features: Features, indices: NDArray[np.int64], seed: int
-) -> Iterator[Features]:
-    """The batch with a defect on each image, once for each kind."""
-    backbone, roi = stream.backbone, stream.layout.roi
-    frames = _frames(backbone, features.pixels)
+def with_defects(
+    batch: FrameBatch, roi: NDArray[np.bool_] | None, seed: int
+) -> Iterator[torch.Tensor]:
+    """The batch's frames, uint8 `(N, H, W, 3)`, with a defect on each, once for each kind."""
+    frames = batch.frames.cpu().numpy()
     for number, kind in enumerate(DEFECT_KINDS):
         pictures = []
-        for place, index in enumerate(indices.tolist()):
+        for place, index in enumerate(batch.indices.tolist()):
             rng = np.random.default_rng([seed, index, number])
             donor = frames[(place + 1) % len(frames)]
             pictures.append(simulate_defect(frames[place], donor, kind, rng, roi).frame)
-        yield backbone(backbone.normalise(torch.from_numpy(np.stack(pictures))))
-
-
-def _frames(backbone: Backbone, pixels: torch.Tensor) -> NDArray[np.uint8]:
-    """Normalised pixels `(N, 3, h, w)` back to prepared frames uint8 `(N, h, w, 3)`."""
-    levels = ((pixels - backbone.shift) / backbone.scale).round().clamp(0, 255)
-    return levels.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        yield torch.from_numpy(np.stack(pictures))

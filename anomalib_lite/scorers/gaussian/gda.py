@@ -37,7 +37,7 @@ class GDA(Scorer):
     model in turn of five folds. The score is the smallest of them. The map is 1x1.
 
     Args:
-        products: their names, in the order of `FitContext.products`; None for a single one.
+        products: their names, in the order of the labels on the batches; None for a single one.
 
     Attributes:
         means{i}_: product means of layer i, float32 `(P, C)`.
@@ -118,20 +118,22 @@ class GDA(Scorer):
         self, stream: FeatureStream, context: FitContext
     ) -> tuple[Tensor, NDArray[np.int64], Tensor]:
         """Pooled vectors, which images they are, and their products."""
-        if self.products is not None and context.products is None:
-            raise FitError("gda needs the product of each image; fit it on a source with products")
-        rows, indices = [], []
+        rows, indices, labels = [], [], []
         for batch in stream:
+            if self.products is not None and batch.labels is None:
+                raise FitError(
+                    "gda needs the product of each image; fit it on a source with products"
+                )
+            if self.products is None or batch.labels is None:
+                labels.append(np.zeros(len(batch), np.int64))
+            else:
+                labels.append(batch.labels)
             rows.append(torch.cat(self.pool(batch.features), dim=1))
             indices.append(batch.indices)
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
         if not rows:
             raise FitError("no readable image to learn from")
-        found = np.concatenate(indices)
-        known = np.zeros(len(found), np.int64) if self.products is None else None
-        if known is None:
-            assert context.products is not None
-            known = context.products[found]
+        found, known = np.concatenate(indices), np.concatenate(labels)
         for place, name in enumerate(self.product_names):
             images = int((known == place).sum())
             if images < _FEWEST_IMAGES:

@@ -13,6 +13,7 @@ from torch import Tensor
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
+from anomalib_lite.scorers.batches import NotedWeights
 from anomalib_lite.scorers.pooling import LayerPool
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.statistics.covariance import (
@@ -71,13 +72,12 @@ class MVG(Scorer):
         self._channels = [layer.channels for layer in layout.layers]
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
-        rows, indices = self._read(stream, context)
-        self._learn(rows, context.weights_of(indices))
+        rows, _, weights = self._read(stream, context)
+        self._learn(rows, weights)
 
     def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
         """Add good images; the same as fitting on all of them."""
-        rows, indices = self._read(stream, context)
-        added = context.weights_of(indices)
+        rows, _, added = self._read(stream, context)
         if added is None:
             added = torch.ones(len(rows), dtype=torch.float64)
         self._learn(torch.cat([self.rows_, rows]), torch.cat([self._weights, added]))
@@ -97,9 +97,8 @@ class MVG(Scorer):
         self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
     ) -> HeldOutScores:
         """Fit on all images; out-of-fold scores from the pooled vectors alone (one pass)."""
-        rows, indices = self._read(stream, context)
+        rows, indices, weights = self._read(stream, context)
         fold_of = torch.from_numpy(folds[indices])
-        weights = context.weights_of(indices)
         distances = torch.zeros(len(rows), len(self._channels))
         for fold in fold_of.unique().tolist():
             inside = fold_of == fold
@@ -114,9 +113,9 @@ class MVG(Scorer):
         }
         return HeldOutScores(indices, image, image, parts)
 
-    def effective_images(self, weights: NDArray[np.float64]) -> float:
+    def effective_images(self, sample_weight: NDArray[np.float64]) -> float:
         """Kish's effective number, which also sets the shrinkage."""
-        return effective_count(torch.from_numpy(weights))
+        return effective_count(torch.from_numpy(sample_weight))
 
     def parts(self, features: Features) -> dict[str, Tensor]:
         """Mahalanobis distance per layer, `(N,)` each."""
@@ -146,15 +145,20 @@ class MVG(Scorer):
             columns.append(whitened.square().sum(dim=1).sqrt())
         return torch.stack(columns, dim=1)
 
-    def _read(self, stream: FeatureStream, context: FitContext) -> tuple[Tensor, NDArray[np.int64]]:
-        rows, indices = [], []
+    def _read(
+        self, stream: FeatureStream, context: FitContext
+    ) -> tuple[Tensor, NDArray[np.int64], Tensor | None]:
+        """Pooled vectors, which images they are, and how far each counts."""
+        rows, indices, weights = [], [], NotedWeights()
         for batch in stream:
+            weights.note(batch)
             rows.append(torch.cat(self.pool(batch.features), dim=1))
             indices.append(batch.indices)
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
         if not rows:
             raise FitError("no readable image to learn from")
-        return torch.cat(rows), np.concatenate(indices)
+        found = np.concatenate(indices)
+        return torch.cat(rows), found, weights.of(found)
 
     @property
     def _weights(self) -> Tensor:

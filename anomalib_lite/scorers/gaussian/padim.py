@@ -23,6 +23,7 @@ from torch import Tensor
 from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
+from anomalib_lite.scorers.batches import NotedWeights
 from anomalib_lite.scorers.gaussian.compact_grids import SharedMoments, shared_distances
 from anomalib_lite.scorers.gaussian.fold_cache import FoldCache
 from anomalib_lite.scorers.gaussian.moments import NestedMoments
@@ -141,21 +142,22 @@ class PaDiM(Scorer):
         self._draw_channels(context.seed)
         fold_names = np.unique(folds[folds >= 0])
         with FoldCache(len(fold_names), len(stream), self._row_numbers()) as cache:
-            for indices, nodes in self._groups(stream, context):
-                self.moments.add(nodes, +1, context.weights_of(indices))
+            weights = NotedWeights()
+            for indices, nodes in self._groups(stream, context, weights):
+                self.moments.add(nodes, +1, weights.of(indices))
                 for position, fold in enumerate(fold_names):
                     inside = np.flatnonzero(folds[indices] == fold)
                     if inside.size:
                         rows = torch.from_numpy(inside)
                         parts = [part[:, rows] for part in nodes]
                         cache.write(position, indices[inside], parts)
-            held_out = self._score_folds(stream, folds, cache, context)
+            held_out = self._score_folds(stream, folds, cache, weights, context)
         self._take_factors(self.moments)
         return held_out
 
-    def effective_images(self, weights: NDArray[np.float64]) -> float:
+    def effective_images(self, sample_weight: NDArray[np.float64]) -> float:
         """Sum of the weights: an image of weight 1/2 counts as half a one in every moment."""
-        return float(weights.sum())
+        return float(sample_weight.sum())
 
     def forward(self, features: Features) -> Scores:
         anomaly_map = self.enlarge(self.distances(self._nodes(features)))
@@ -230,16 +232,18 @@ class PaDiM(Scorer):
         return [(self.grids.nodes(i), w) for i, w in zip(self._tree_levels, widths, strict=True)]
 
     def _accumulate(self, stream: FeatureStream, context: FitContext, sign: int) -> None:
-        for indices, nodes in self._groups(stream, context):
-            self.moments.add(nodes, sign, context.weights_of(indices))
+        weights = NotedWeights()
+        for indices, nodes in self._groups(stream, context, weights):
+            self.moments.add(nodes, sign, weights.of(indices))
 
     def _groups(
-        self, stream: FeatureStream, context: FitContext
+        self, stream: FeatureStream, context: FitContext, weights: NotedWeights
     ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
         """Nodes of the stream in groups: an update costs the same for one image as for many."""
         indices: list[NDArray[np.int64]] = []
         parts: list[list[Tensor]] = []
         for batch in stream:
+            weights.note(batch)
             indices.append(batch.indices)
             parts.append(self._nodes(batch.features))
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
@@ -254,6 +258,7 @@ class PaDiM(Scorer):
         stream: FeatureStream,
         folds: NDArray[np.int64],
         cache: FoldCache,
+        weights: NotedWeights,
         context: FitContext,
     ) -> HeldOutScores:
         """Score every fold by the moments of all others."""
@@ -262,7 +267,7 @@ class PaDiM(Scorer):
             inside = np.flatnonzero(folds == fold)
             others = self.moments.copy()
             for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
-                others.add(nodes, -1, context.weights_of(chunk))
+                others.add(nodes, -1, weights.of(chunk))
             self._take_factors(others)
             for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
                 indices.append(chunk)

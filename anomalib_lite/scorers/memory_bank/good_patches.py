@@ -83,11 +83,11 @@ class GoodPatches:
 
         Args:
             stream: good images.
-            context: progress and weights.
+            context: progress.
             folds: fold of each image; patches of one fold are reduced together.
         """
         for batch in stream:
-            weights = context.weights_of(batch.indices)
+            weights = batch.sample_weight
             patches = self.embedding(batch.features.maps)[:, self._inside]
             for place, (image, rows) in enumerate(
                 zip(batch.indices.tolist(), patches, strict=True)
@@ -110,7 +110,7 @@ class GoodPatches:
         """Take in the ordinary share of each doubtful image."""
         reference = centred_bank(self.buffer.select(REFERENCE_ROWS)[0])
         for batch in stream.subset(self._doubtful):
-            weights = context.weights_of(batch.indices)
+            weights = batch.sample_weight
             assert weights is not None
             patches = self.embedding(batch.features.maps)[:, self._inside]
             for image, rows, weight in zip(

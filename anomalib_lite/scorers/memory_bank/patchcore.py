@@ -118,9 +118,9 @@ class PatchCore(PatchBank):
     def memory_bytes(self) -> int:
         return self._budget.memory_bytes()
 
-    def effective_images(self, weights: NDArray[np.float64]) -> float:
+    def effective_images(self, sample_weight: NDArray[np.float64]) -> float:
         """Patches of a doubtful image that are taken in count in full."""
-        return float(weights.sum())
+        return float(sample_weight.sum())
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
         with self._good_patches(stream, context, again=self.window == "auto") as patches:

@@ -34,20 +34,20 @@ def linear_quantile(values: Tensor, quantile: float) -> Tensor:
     return low + (position - below) * (high - low)
 
 
-def augmented(pixels: Tensor, scale: Tensor, shift: Tensor, rng: np.random.Generator) -> Tensor:
+def augmented(frames_nhwc: Tensor, rng: np.random.Generator) -> Tensor:
     """Brightness, contrast or saturation of one picture times a factor within 0.8 to 1.2.
 
     Args:
-        pixels: normalised `(1, 3, H, W)`.
-        scale: the normalisation of 8-bit values is `value * scale + shift`; `(1, 3, 1, 1)`.
-        shift: see `scale`.
+        frames_nhwc: prepared, uint8 `(1, H, W, 3)`.
         rng: draws which of the three, and the factor.
+
+    Returns:
+        float32 on the scale 0 to 255, `(1, H, W, 3)`, not rounded.
     """
     kind = int(rng.integers(3))
     factor = float(rng.uniform(1 - STRENGTH, 1 + STRENGTH))
-    levels = (pixels - shift) / scale
-    weights = torch.tensor(_GREY, device=pixels.device).view(1, 3, 1, 1)
-    grey = (levels * weights).sum(dim=1, keepdim=True)
+    levels = frames_nhwc.to(torch.float32)
+    grey = (levels * torch.tensor(_GREY, device=levels.device)).sum(dim=3, keepdim=True)
     if kind == 0:
         towards = torch.zeros_like(grey)
     elif kind == 1:
@@ -55,4 +55,4 @@ def augmented(pixels: Tensor, scale: Tensor, shift: Tensor, rng: np.random.Gener
     else:
         towards = grey
     changed = factor * levels + (1 - factor) * towards
-    return changed.clamp(0, 255) * scale + shift
+    return changed.clamp(0, 255)

@@ -98,12 +98,13 @@ class Lesson:
     def step_loss(self, step: int) -> Tensor:
         """L_hard + L_penalty + L_AE + L_STAE of one step."""
         if self._images is None:
-            self._images = self._pixels(self._order.endless(step))
-        index, pixels = next(self._images)
+            self._images = self._frames(self._order.endless(step))
+        index, frames = next(self._images)
+        pixels = self._pixels(frames)
         clean = [pixels]
         if self.pictures is not None:
             picture = torch.from_numpy(self.pictures[step])[None].to(self.device)
-            clean.append(self.backbone.normalise(picture))
+            clean.append(self._pixels(picture))
         with self._precision():
             first = self.networks.student.one_half(_channels_last(torch.cat(clean)), second=False)
         first = first.float()
@@ -111,14 +112,14 @@ class Lesson:
         if self.pictures is not None:
             loss = loss + self.networks.head.seen(first[1:].square()).mean()
         if self.networks.autoencoder is not None:
-            loss = loss + self._autoencoder_losses(step, pixels)
+            loss = loss + self._autoencoder_losses(step, frames)
         return loss
 
-    def _autoencoder_losses(self, step: int, pixels: Tensor) -> Tensor:
+    def _autoencoder_losses(self, step: int, frames: Tensor) -> Tensor:
         """L_AE + L_STAE on the augmented image; the second reaches the autoencoder as well."""
         assert self.networks.autoencoder is not None
         rng = torch.Generator(self.device).manual_seed(step_seed(self.context.seed, step, "drop"))
-        changed = self._augment(step, pixels)
+        changed = self._pixels(self._augment(step, frames))
         with self._precision():
             predicted = self.networks.autoencoder(changed, rng).float()
             second = self.networks.student.one_half(changed, second=True).float()
@@ -135,7 +136,8 @@ class Lesson:
     def held_out_loss(self) -> float:
         """The loss on held-out good images as they are: no augmentation, dropout or penalty."""
         total, count = 0.0, 0
-        for index, pixels in self._pixels(iter(self.held_out[:_WATCHED])):
+        for index, frames in self._frames(iter(self.held_out[:_WATCHED])):
+            pixels = self._pixels(frames)
             teacher = self._teacher(index, pixels)
             first, second = self.networks.student(pixels)
             loss = self._hard(teacher, first)
@@ -149,23 +151,25 @@ class Lesson:
     def held_out_maps(self) -> Tensor:
         """Difference maps of all held-out images by the finished networks, `(n, maps, h, w)`."""
         found = []
-        for batch in self.stream.batches(1, self.held_out, extract=False):
+        for batch in self.stream.batches(1, self.held_out):
             pixels = batch.features.pixels
-            maps = self.stream.backbone(pixels).maps[self.networks.teacher_layer]
+            maps = batch.features.maps[self.networks.teacher_layer]
             teacher = (maps - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
             found.append(torch.stack(self.networks.differences(teacher, pixels), dim=1))
         return torch.cat(found)
 
-    def _pixels(self, order: Iterator[int]) -> Iterator[tuple[int, Tensor]]:
-        for batch in self.stream.batches(1, order, extract=False):
-            pixels = batch.features.pixels.to(self.device)
-            yield int(batch.indices[0]), _channels_last(pixels)
+    def _frames(self, order: Iterator[int]) -> Iterator[tuple[int, Tensor]]:
+        for batch in self.stream.batches(1, order):
+            yield int(batch.indices[0]), batch.frames.to(self.device)
+
+    def _pixels(self, frames: Tensor) -> Tensor:
+        return _channels_last(self.backbone.normalise(frames))
 
     def _teacher_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all places of all trained images."""
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-        for done, (index, pixels) in enumerate(self._pixels(iter(self.trained)), start=1):
-            values = self._raw_teacher(index, pixels)[0]
+        for done, (index, frames) in enumerate(self._frames(iter(self.trained)), start=1):
+            values = self._raw_teacher(index, self._pixels(frames))[0]
             values = self._seen(values).double().cpu()
             size, its_mean = values.shape[1], values.mean(dim=1)
             its_squares = (values - its_mean[:, None]).square().sum(dim=1)
@@ -195,9 +199,9 @@ class Lesson:
     def _normalised(self, maps: Tensor) -> Tensor:
         return (maps - self._mean) / self._std
 
-    def _augment(self, step: int, pixels: Tensor) -> Tensor:
+    def _augment(self, step: int, frames: Tensor) -> Tensor:
         rng = np.random.default_rng(step_seed(self.context.seed, step, "augment"))
-        return _channels_last(augmented(pixels, self.backbone.scale, self.backbone.shift, rng))
+        return augmented(frames, rng)
 
     def _hard(self, teacher: Tensor, first: Tensor) -> Tensor:
         squares = self._seen((teacher - first).square())

@@ -15,7 +15,8 @@ from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.backbones.pdn import EdgeNetwork
 from anomalib_lite.backbones.pdn_norms import fold_norms
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.scorers.base import FeatureBatch, FeatureStream, FitContext, Scorer, Scores
+from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores
+from anomalib_lite.scorers.batches import FrameBatch
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 from anomalib_lite.scorers.training.loop import (
@@ -155,23 +156,24 @@ class Stfpm(Scorer):
         optimiser = torch.optim.SGD(
             module.parameters(), lr=rate, momentum=_MOMENTUM, weight_decay=_WEIGHT_DECAY
         )
-        batches: list[Iterator[FeatureBatch]] = []
+        batches: list[Iterator[FrameBatch]] = []
         cache = TeacherCache(stream.backbone)
 
-        def loss_of(batch: FeatureBatch) -> Tensor:
-            pixels = batch.features.pixels.contiguous(memory_format=torch.channels_last)
+        def loss_of(batch: FrameBatch) -> Tensor:
+            pixels = stream.backbone.normalise(batch.frames)
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
             teacher = cache.batch(batch.indices.tolist(), pixels)
             return self._loss(teacher, self._maps(module, pixels))
 
         def step_loss(step: int) -> Tensor:
             if not batches:
                 images = order.endless(step * self.batch_size)
-                batches.append(stream.batches(self.batch_size, images, extract=False))
+                batches.append(stream.batches(self.batch_size, images))
             return loss_of(next(batches[0]))
 
         def held_out_loss() -> float:
             module.eval()
-            watched = stream.batches(1, held_out[:_WATCHED], extract=False)
+            watched = stream.batches(1, held_out[:_WATCHED])
             losses = [float(loss_of(batch)) for batch in watched]
             module.train()
             return sum(losses) / len(losses)

@@ -245,11 +245,11 @@ def held_back(indices: Sequence[int], share: float, seed: int) -> tuple[list[int
 
 
 def usable_images(stream: FeatureStream, context: FitContext) -> tuple[list[int], str]:
-    """Indices of the images that can be read, and one sha256 of all their pixels."""
+    """Indices of the images that can be read, and one sha256 of all their frames."""
     usable: list[int] = []
     digest = hashlib.sha256()
-    for batch in stream.batches(_READ, extract=False):
+    for batch in stream.batches(_READ):
         usable += batch.indices.tolist()
-        digest.update(batch.features.pixels.numpy().tobytes())
+        digest.update(batch.frames.cpu().numpy().tobytes())
         context.progress("reading good images", len(usable), len(stream))
     return usable, digest.hexdigest()

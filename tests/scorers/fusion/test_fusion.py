@@ -13,7 +13,7 @@ from anomalib_lite.scorers import (
     Forget,
     PartialFit,
     ReferenceQuantile,
-    Weighs,
+    TakesSampleWeight,
     create_scorer,
 )
 
@@ -136,16 +136,16 @@ def test_parts_that_do_not_localise_make_a_fusion_that_does_not():
 @pytest.mark.parametrize(
     ("name", "able", "unable"),
     [
-        ("padim+mvg", {CrossFit, PartialFit, Forget, Weighs}, {Explain}),
+        ("padim+mvg", {CrossFit, PartialFit, Forget, TakesSampleWeight}, {Explain}),
         ("patchcore+mvg", {CrossFit, PartialFit, Explain}, {Forget}),
-        ("knn+padim", {CrossFit, PartialFit}, {Forget, Weighs, Explain}),
+        ("knn+padim", {CrossFit, PartialFit}, {Forget, TakesSampleWeight, Explain}),
     ],
 )
 def test_a_fusion_promises_what_all_parts_can_do_and_explains_if_one_does(name, able, unable):
     scorer = create_scorer(name)
     assert {kind for kind in able if isinstance(scorer, kind)} == able
     assert not {kind for kind in unable if isinstance(scorer, kind)}
-    for kind in (CrossFit, PartialFit, Forget, Weighs):
+    for kind in (CrossFit, PartialFit, Forget, TakesSampleWeight):
         every = all(isinstance(part, kind) for part in scorer.scorers)
         assert isinstance(scorer, kind) == every, kind
     assert not isinstance(scorer, ReferenceQuantile)

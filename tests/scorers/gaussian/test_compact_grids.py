@@ -76,8 +76,9 @@ def test_the_compact_form_is_one_conditional_gaussian_per_layer_and_square(netwo
 def test_weights_count_in_mean_and_covariance():
     layout = layout_of(*NETWORKS["three levels"])
     weights = np.array([1, 1, 0.5, 1, 0, 1, 1, 0.25, 1, 1], np.float64)
-    train, test = MadeStream(layout, 10), MadeStream(layout, 2, seed=8)
-    scorer = fitted(train, 1, FitContext(seed=3, weights=weights))
+    train = MadeStream(layout, 10, sample_weight=weights)
+    test = MadeStream(layout, 2, seed=8)
+    scorer = fitted(train, 1, FitContext(seed=3))
     expected = plain(
         train.all_features(), test.all_features(), layout, scorer.channels_.numpy(), 1, weights
     )

@@ -1,7 +1,5 @@
 """GDA against a plain reference: product means, one covariance."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ LAYERS = [("a", 5, 8), ("b", 7, 16)]
 NAMES = ["nut", "bolt", "ring"]
 IMAGES = 36
 PRODUCT_OF = np.arange(IMAGES) % 3
-CONTEXT = FitContext(seed=0, products=PRODUCT_OF)
+CONTEXT = FitContext(seed=0)
 
 
 class Products(MadeStream):
@@ -33,17 +31,24 @@ class Products(MadeStream):
         return Features(plain.pixels, maps)
 
     def subset(self, indices):
-        return Products(self.layout, self.images, seed=self.seed, batch=self.batch, indices=indices)
+        return Products(
+            self.layout,
+            self.images,
+            seed=self.seed,
+            batch=self.batch,
+            indices=indices,
+            labels=self.labels,
+        )
 
 
-def stream_of(images=IMAGES, **options):
-    return Products(layout_of((32, 48), LAYERS), images, **options)
+def stream_of(images=IMAGES, labels=PRODUCT_OF, **options):
+    return Products(layout_of((32, 48), LAYERS), images, labels=labels, **options)
 
 
-def fitted(stream, context=CONTEXT, products=NAMES):
+def fitted(stream, products=NAMES):
     scorer = create_scorer("gda", products=products)
     scorer.build(stream.layout)
-    scorer.fit(stream, context)
+    scorer.fit(stream, CONTEXT)
     return scorer
 
 
@@ -108,7 +113,7 @@ def test_a_good_image_of_any_product_scores_about_one():
 
 
 def test_one_product_is_mvg_in_other_units():
-    scorer = fitted(stream_of(), FitContext(), products=None)
+    scorer = fitted(stream_of(labels=None), products=None)
     mvg = create_scorer("mvg")
     mvg.build(stream_of().layout)
     mvg.fit(stream_of(), FitContext())
@@ -139,12 +144,12 @@ def test_a_product_with_too_few_images_is_named():
     products[products == 1] = 0
     products[[4, 8]] = 1
     with pytest.raises(FitError, match=r"2 usable good image\(s\) of bolt; give at least 3"):
-        fitted(stream_of(), replace(CONTEXT, products=products))
+        fitted(stream_of(labels=products))
 
 
 def test_images_without_a_product_are_refused():
     with pytest.raises(FitError, match="needs the product of each image"):
-        fitted(stream_of(), FitContext())
+        fitted(stream_of(labels=None))
 
 
 @pytest.mark.parametrize("products", [[], "nut", ["nut", "nut"]])

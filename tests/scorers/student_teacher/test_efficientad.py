@@ -74,11 +74,10 @@ def test_tied_values_all_count_in_the_hard_loss():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_augmentation_scales_one_property_of_the_picture(seed):
-    scale, shift = torch.full((1, 3, 1, 1), 1 / 50), torch.full((1, 3, 1, 1), -2.0)
-    levels = 60 + 100 * torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-    changed = (
-        augmented(levels * scale + shift, scale, shift, np.random.default_rng(seed)) - shift
-    ) / scale
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randint(60, 160, (1, 8, 8, 3), generator=generator, dtype=torch.uint8)
+    changed = augmented(frames, np.random.default_rng(seed)).permute(0, 3, 1, 2)
+    levels = frames.permute(0, 3, 1, 2).float()
     rng = np.random.default_rng(seed)
     kind, factor = int(rng.integers(3)), rng.uniform(0.8, 1.2)
     grey = 0.299 * levels[:, 0] + 0.587 * levels[:, 1] + 0.114 * levels[:, 2]

@@ -57,14 +57,15 @@ def test_a_step_descends_the_papers_loss(good_frames, size):
     with torch.no_grad():
         got = lesson.step_loss(step)
     index = lesson._order[step]
-    frame = next(iter(made._stream([good_frames[index]]))).features
+    batch = next(iter(made._stream([good_frames[index]])))
+    frame = batch.features
     layer, channels = scorer.teacher.name, scorer.teacher.channels
 
     def normal(features):
         return (features.maps[layer] - lesson.mean[:, None, None]) / lesson.std[:, None, None]
 
     rng = np.random.default_rng(step_seed(0, step, "augment"))
-    changed = augmented(frame.pixels, made.backbone.scale, made.backbone.shift, rng)
+    changed = made.backbone.normalise(augmented(batch.frames, rng))
     picture = made.backbone.normalise(torch.from_numpy(lesson.pictures[step])[None])
     generator = torch.Generator().manual_seed(step_seed(0, step, "drop"))
     with torch.no_grad():
@@ -102,7 +103,8 @@ def test_the_second_student_loss_reaches_the_autoencoder(good_frames):
     made = detector()
     lesson = lesson_of(made, good_frames)
     lesson.training()
-    _, pixels = next(lesson._pixels(iter(lesson.trained)))
+    _, frames = next(lesson._frames(iter(lesson.trained)))
+    pixels = lesson._pixels(frames)
     with torch.enable_grad():
         predicted = made.scorer.autoencoder_net(pixels)
         second = made.scorer.student.one_half(pixels, second=True)
@@ -266,12 +268,11 @@ def test_training_frames_may_lie_on_the_disk(good_frames, monkeypatch):
     from anomalib_lite.detector import prepared_frames
 
     made = detector()
-    kept = list(made._stream(good_frames).batches(5, [7, 2, 2, 11], extract=False))
+    kept = list(made._stream(good_frames).batches(5, [7, 2, 2, 11]))
     monkeypatch.setattr(prepared_frames, "_IN_MEMORY", 0)
-    mapped = list(made._stream(good_frames).batches(5, [7, 2, 2, 11], extract=False))
+    mapped = list(made._stream(good_frames).batches(5, [7, 2, 2, 11]))
     assert mapped[0].indices.tolist() == [7, 2, 2, 11]
-    assert torch.equal(kept[0].features.pixels, mapped[0].features.pixels)
-    assert mapped[0].features.maps == {}
+    assert torch.equal(kept[0].frames, mapped[0].frames)
 
 
 def test_batches_in_reading_order_equal_the_plain_pass(good_frames):
