@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -18,9 +18,10 @@ from anomalib_lite.detector.predictor import Predictor
 from anomalib_lite.detector.products import product_indices
 from anomalib_lite.detector.thumbnails import Gallery, GalleryBuilder
 from anomalib_lite.detector.training_record import FittedData, gallery_of, record_images
-from anomalib_lite.edge.errors import FitError
+from anomalib_lite.edge.errors import FitError, SourceError
 from anomalib_lite.edge.footprint import kept_for_reuse
-from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.edge.frame_like import ValueRange
+from anomalib_lite.edge.items import FramesLike, open_frames
 from anomalib_lite.scorers import Explain, FitContext, Progress
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.system.memory import require_memory
@@ -31,12 +32,13 @@ class Learner(Predictor):
 
     def fit(
         self,
-        source: SourceLike,
+        source: FramesLike,
         *,
         sample_weight: Sequence[float] | NDArray[np.float64] | None = None,
         progress: Progress = no_progress,
         checkpoint: str | Path | None = None,
         resume: bool = False,
+        value_range: ValueRange | None = None,
     ) -> Self:
         """Learn from good images and calibrate on good images the scored model has not seen.
 
@@ -44,12 +46,13 @@ class Learner(Predictor):
         it has learnt is then calibrated as usual (`scorer.stopped_early`).
 
         Args:
-            source: folder, glob, video, list of files or arrays; good parts only.
+            source: folder, glob, video, or a list of frames (see `predict`); good parts only.
             sample_weight: how far each image counts, in [0, 1], in the order of the source; the
                 threshold takes all alike.
             progress: called with stage, images done, images in total.
             checkpoint: folder where training leaves its state every two minutes.
             resume: continue from what is in that folder.
+            value_range: as for `predict`.
 
         Returns:
             self.
@@ -64,7 +67,7 @@ class Learner(Predictor):
         # A fit that fails half-way must not leave an old threshold on a new model.
         self._calibration = self._data = None
         self.spec = replace(self.spec, aspect=None)
-        stream = self._stream(source)
+        stream = self._stream(source, value_range)
         stream.sample_weight = checked_sample_weight(self.scorer, sample_weight, len(stream))
         stream.labels = product_indices(self.scorer, stream.source)
         with torch.no_grad(), kept_for_reuse():
@@ -99,7 +102,13 @@ class Learner(Predictor):
         )
         return self
 
-    def partial_fit(self, source: SourceLike, *, progress: Progress = no_progress) -> Self:
+    def partial_fit(
+        self,
+        source: FramesLike,
+        *,
+        progress: Progress = no_progress,
+        value_range: ValueRange | None = None,
+    ) -> Self:
         """Learn more good images without the earlier ones; the threshold takes them in.
 
         Raises:
@@ -107,9 +116,17 @@ class Learner(Predictor):
             FitError: not fitted yet, or no usable image.
         """
         context = FitContext(seed=self.seed, progress=progress)
-        return self._take(learn_more(self.scorer, self.data, self._stream(source), context))
+        data = self.data
+        stream = self._stream(source, value_range)
+        return self._take(learn_more(self.scorer, data, stream, context))
 
-    def forget(self, source: SourceLike, *, progress: Progress = no_progress) -> Self:
+    def forget(
+        self,
+        source: FramesLike,
+        *,
+        progress: Progress = no_progress,
+        value_range: ValueRange | None = None,
+    ) -> Self:
         """Take images out again, and their scores out of the threshold.
 
         Raises:
@@ -117,10 +134,18 @@ class Learner(Predictor):
             FitError: an image was never fitted, or too few would remain; nothing has changed.
         """
         context = FitContext(seed=self.seed, progress=progress)
-        return self._take(forget_images(self.scorer, self.data, self._stream(source), context))
+        data = self.data
+        stream = self._stream(source, value_range)
+        return self._take(forget_images(self.scorer, data, stream, context))
 
-    def _stream(self, source: SourceLike) -> ImageStream:
-        stream = ImageStream(open_source(source, exif=self.spec.exif), self.backbone, self.spec)
+    def _stream(self, source: FramesLike, value_range: ValueRange | None) -> ImageStream:
+        if isinstance(source, Iterator):
+            raise SourceError(
+                f"a {type(source).__name__} can be read once, and a fit reads its images several "
+                "times; give list(frames), or a folder"
+            )
+        opened = open_frames(source, self.spec, value_range)
+        stream = ImageStream(opened, self.backbone, self.spec)
         if isinstance(self.scorer, Explain):
             stream.gallery = GalleryBuilder()
         return stream

@@ -17,16 +17,14 @@ from anomalib_lite.detector.products import require_products
 from anomalib_lite.detector.training_record import FittedData
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.edge.frame_like import FrameLike
-from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import predict_frames
 from anomalib_lite.scorers import PerProduct, create_scorer
 
 _FRAMES_AT_ONCE = 4
 
 
-class Predictor:
+class Predictor(Predicts):
     """The half of `Detector` that judges; the parameters are described there."""
 
     def __init__(
@@ -127,20 +125,6 @@ class Predictor:
         """A few frames at a time: what a search of many patches holds stays bounded."""
         parts: Sequence[Tensor] = torch.from_numpy(prepared_nhwc).split(_FRAMES_AT_ONCE)
         return parts
-
-    def predict(self, frame: FrameLike) -> Prediction:
-        """Score one frame: an RGB or grey array, encoded bytes, or a file.
-
-        Raises:
-            FitError: not fitted yet.
-            FrameError: the frame is unreadable or not what the detector was declared for.
-        """
-        return self.predict_batch([frame])[0]
-
-    def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
-        """Score several frames in one pass; sizes may differ."""
-        self._require_fitted()
-        return predict_frames(self, list(frames))
 
     def _require_fitted(self) -> None:
         _ = self.calibration

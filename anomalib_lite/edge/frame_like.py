@@ -51,9 +51,9 @@ def as_frame(item: Any, spec: InputSpec, value_range: ValueRange | None = None) 
         return read_frame(Path(item), exif=spec.exif)
     if isinstance(item, (bytes, bytearray, memoryview)):
         return decode_frame(bytes(item), exif=spec.exif)
-    if _is_a("PIL.Image", "Image", item):
+    if is_pil_image(item):
         return as_pixels(_from_pil(item, spec), spec, value_range)
-    if _is_a("torch", "Tensor", item):
+    if is_torch_tensor(item):
         return as_pixels(_from_torch(item), spec, value_range)
     if isinstance(item, np.ndarray):
         return as_pixels(item, spec, value_range)
@@ -65,6 +65,11 @@ def as_frame(item: Any, spec: InputSpec, value_range: ValueRange | None = None) 
 def is_torch_tensor(item: Any) -> bool:
     """Whether it is a torch tensor, without importing torch."""
     return _is_a("torch", "Tensor", item)
+
+
+def is_pil_image(item: Any) -> bool:
+    """Whether it is a PIL image, without importing PIL."""
+    return _is_a("PIL.Image", "Image", item)
 
 
 def as_pixels(pixels: Frame, spec: InputSpec, value_range: ValueRange | None) -> Frame:
@@ -81,8 +86,8 @@ def as_pixels(pixels: Frame, spec: InputSpec, value_range: ValueRange | None) ->
         return pixels.astype(np.uint16)
     if pixels.dtype.kind in "fiub":
         raise FrameError(
-            f"frame is {pixels.dtype}, and its numbers do not say what is white; call "
-            "predict(frame, value_range=(0, 1)) with the values of black and white, or give uint8"
+            f"frame is {pixels.dtype}, and its numbers do not say what is white; call predict or "
+            "fit with value_range=(0, 1), the values of black and white, or give uint8 pixels"
         )
     raise FrameError(f"frame is {pixels.dtype}, expected numbers: uint8 or uint16 pixels")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import returned_after_use
-from anomalib_lite.edge.frame_like import FrameLike
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata
-from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec, prepare
-from anomalib_lite.edge.scoring import predict_frames
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class ProbeResult:
     passed: bool
 
 
-class EdgeModel:
+class EdgeModel(Predicts):
     """An exported detector, ready for frames.
 
     Args:
@@ -137,18 +134,6 @@ class EdgeModel:
         if not self.calibration.products:
             raise SettingsError(f"{self.path}: the model knows one product only")
         return self._engine.product_scores(prepared_nhwc)
-
-    def predict(self, frame: FrameLike) -> Prediction:
-        """Score one frame: an RGB or grey array, encoded bytes, or a file.
-
-        Raises:
-            FrameError: the frame is unreadable or not what the model was declared for.
-        """
-        return self.predict_batch([frame])[0]
-
-    def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
-        """Score several frames in one inference; sizes may differ."""
-        return predict_frames(self, list(frames))
 
     def check(self, *, batched: bool = True) -> list[ProbeResult]:
         """Run the probe frames stored in the file, one by one and (`batched`) as one batch."""

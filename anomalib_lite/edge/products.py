@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.frame_like import FrameLike
-from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import Model, predict_frames
+from anomalib_lite.edge.scoring import Model
 
 
 class ProductModel(Model, Protocol):
@@ -22,7 +20,7 @@ class ProductModel(Model, Protocol):
         """`uint8 (N, h, w, 3)` -> score as each product `(N, P)`."""
 
 
-class StatedProduct:
+class StatedProduct(Predicts):
     """The model, limited to one product: its score, its threshold, its p-values.
 
     Args:
@@ -54,11 +52,3 @@ class StatedProduct:
         """Score `(N,)` as this product, and a map `(N, 1, 1)`."""
         score = self._model.product_scores(prepared_nhwc)[:, self._place]
         return score, score[:, None, None]
-
-    def predict(self, frame: FrameLike) -> Prediction:
-        """Score one frame; raises `FrameError` when it is unusable."""
-        return self.predict_batch([frame])[0]
-
-    def predict_batch(self, frames: Sequence[FrameLike]) -> list[Prediction]:
-        """Score several frames in one inference; sizes may differ."""
-        return predict_frames(self, list(frames))

@@ -1,0 +1,106 @@
+"""Frames that a program hands over one by one, as a source: arrays, tensors, PIL images, files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from anomalib_lite.edge.frame_like import ValueRange, as_frame, is_pil_image, is_torch_tensor
+from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.sources import Job, Source, SourceLike, open_source
+
+FramesLike: TypeAlias = "SourceLike | Sequence[Any]"
+"""What `open_frames` takes."""
+
+
+class ItemSource:
+    """What `as_frame` takes, item by item.
+
+    Args:
+        items: a sequence, or an iterator, which is read as it comes and only once.
+        spec: the input declaration.
+        value_range: values of black and white in arrays and tensors.
+    """
+
+    def __init__(
+        self, items: Iterable[Any], spec: InputSpec, value_range: ValueRange | None = None
+    ) -> None:
+        self.rereadable = isinstance(items, Sequence)
+        arrays = isinstance(items, Sequence) and all(isinstance(x, np.ndarray) for x in items)
+        self.name = "arrays" if arrays else "frames"
+        self._items = items
+        self._spec = spec
+        self._value_range = value_range
+
+    def __len__(self) -> int:
+        return len(self._items) if isinstance(self._items, Sequence) else 0
+
+    def jobs(self) -> Iterator[Job]:
+        for index, item in enumerate(self._items):
+            named = str(item) if is_path(item) else f"{self.name}#{index:06d}"
+            yield Job(named, lambda item=item: self._load(item))  # type: ignore[misc]
+
+    def _load(self, item: Any) -> Frame:
+        frame = as_frame(item, self._spec, self._value_range)
+        # Who delivers frame after frame may fill one buffer again and again.
+        return frame if self.rereadable else frame.copy()
+
+
+def open_frames(
+    source: FramesLike, spec: InputSpec, value_range: ValueRange | None = None
+) -> Source:
+    """As `open_source`, and lists may mix arrays, tensors, PIL images, encoded bytes and files.
+
+    Args:
+        source: what `open_source` takes; a list of frames; a batch `(N, H, W, C)`, of tensors
+            `(N, C, H, W)`; an iterator of frames.
+        spec: the input declaration.
+        value_range: values of black and white in arrays and tensors.
+
+    Raises:
+        SourceError: nothing is there, or it is no source.
+    """
+    items = as_items(source)
+    if items is None:
+        one = isinstance(source, bytes) or is_pil_image(source) or hasattr(source, "__array__")
+        if not one:
+            return open_source(source, exif=spec.exif)
+        items = [source]
+    files = isinstance(items, Sequence) and all(is_path(item) for item in items)
+    if files or is_number_list(items):
+        return open_source(items, exif=spec.exif)  # type: ignore[arg-type]
+    return ItemSource(items, spec, value_range)
+
+
+def as_items(given: Any) -> Iterable[Any] | None:
+    """The frames of a list, a batch or an iterator; None where it is one frame or a source."""
+    if is_path(given) or isinstance(given, (bytes, bytearray, memoryview, dict)):
+        return None
+    if hasattr(given, "jobs") or is_pil_image(given):
+        return None
+    if is_torch_tensor(given):
+        return list(given) if given.ndim == 4 else None
+    if hasattr(given, "__array__"):
+        array = np.asarray(given)
+        many = array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OU")
+        return list(array) if many else None
+    if isinstance(given, Sequence) or hasattr(given, "__iter__"):
+        return given  # type: ignore[no-any-return]
+    return None
+
+
+def is_path(item: Any) -> bool:
+    """Whether it names a file."""
+    return isinstance(item, (str, os.PathLike))
+
+
+def is_number_list(items: Any) -> bool:
+    """Whether it is a picture in plain lists, which says nothing about its kind of pixels."""
+    return isinstance(items, Sequence) and any(
+        isinstance(item, (int, float, list, tuple, np.generic)) and not is_path(item)
+        for item in items
+    )
