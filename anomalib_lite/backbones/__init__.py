@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from anomalib_lite.backbones import filters as _filters  # noqa: F401 - registers itself
 from anomalib_lite.backbones import pdn_backbone as _pdn  # noqa: F401 - registers itself
-from anomalib_lite.backbones.base import Backbone, register_backbone
+from anomalib_lite.backbones import pixels as _pixels  # noqa: F401 - registers itself
+from anomalib_lite.backbones.base import Backbone, BackboneFactory, register_backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
+from anomalib_lite.backbones.options import NORMALISATION, checked_options
 
 __all__ = [
     "Backbone",
@@ -31,27 +35,37 @@ def create_backbone(
     layers: Sequence[str] | None = None,
     weights: str | Path | None = None,
     input_hw: tuple[int, int] = (256, 256),
+    options: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Build a frozen backbone.
 
     Args:
-        name: a registered name (`pdn_edge`, `filters`) or any timm network that supports
+        name: a registered name (`pdn_edge`, `filters`, `pixels`) or any timm network that supports
             `features_only`.
         layers: module names to read out; None takes the backbone's default.
         weights: a `.safetensors` file, `"random"`, or None to look in the weights folder, then
             the hub.
         input_hw: prepared size `(height, width)`.
+        options: `mean` and `std` in place of the backbone's own normalisation (three numbers each
+            on the scale 0 to 1), and what a registered backbone declares beyond the arguments
+            above. Plain JSON types; detector files keep them.
 
     Raises:
-        SettingsError: unknown name or layer.
+        SettingsError: unknown name, layer or option.
         WeightsError: no weights, or weights that do not fit.
     """
+    factory: BackboneFactory
     if name in register_backbone.known:
         factory = register_backbone.known[name]
-        return factory(layers=layers, weights=weights, input_hw=input_hw)
-    from anomalib_lite.backbones.timm_backbone import TimmBackbone
+    else:
+        from anomalib_lite.backbones.timm_backbone import TimmBackbone
 
-    return TimmBackbone(name, layers=layers, weights=weights, input_hw=input_hw)
+        factory = partial(TimmBackbone, name)
+    checked = checked_options(name, factory, options)
+    own = {key: value for key, value in checked.items() if key not in NORMALISATION}
+    backbone = factory(layers=layers, weights=weights, input_hw=input_hw, **own)
+    backbone.take_options(checked)
+    return backbone
 
 
 def list_backbones(pattern: str = "*") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,28 +27,45 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         name: what the registry or timm calls it.
+        layer_names: layers that are read, as they are asked for.
+        options: what it was made with beyond layers and weights (`create_backbone`).
         weights_sha256: hex digest of the weights, or the reason why there is none.
     """
 
     name: str
+    layer_names: list[str]
+    options: dict[str, Any]
     weights_sha256: str
     scale: Tensor
     shift: Tensor
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        mean_t = torch.tensor(mean, dtype=torch.float64).view(1, 3, 1, 1)
-        std_t = torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
-        self.register_buffer("scale", (1 / (255 * std_t)).float())
-        self.register_buffer("shift", (-mean_t / std_t).float())
+        self.options = {}
+        self._mean, self._std = tuple(mean), tuple(std)
+        self._set_normalisation()
+
+    def _set_normalisation(self) -> None:
+        mean = torch.tensor(self._mean, dtype=torch.float64).view(1, 3, 1, 1)
+        std = torch.tensor(self._std, dtype=torch.float64).view(1, 3, 1, 1)
+        self.register_buffer("scale", (1 / (255 * std)).float())
+        self.register_buffer("shift", (-mean / std).float())
+
+    def take_options(self, options: Mapping[str, Any]) -> None:
+        """Remember checked options; `mean` and `std` replace the backbone's own normalisation."""
+        self.options = dict(options)
+        self._mean = tuple(options.get("mean", self._mean))
+        self._std = tuple(options.get("std", self._std))
+        self._set_normalisation()
 
     @abstractmethod
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
         """Layers as data at an input size `(height, width)`."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What is needed to build the same network again without its weights."""
+        known = {"name": self.name, "layers": list(self.layer_names)}
+        return {**known, "options": dict(self.options)} if self.options else known
 
     @abstractmethod
     def extract(self, pixels: Tensor) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -89,9 +88,6 @@ class FilterBackbone(Backbone):
         self.register_buffer("gabor", gabor_bank())
         self.register_buffer("opponent", torch.tensor(_OPPONENT).view(3, 3, 1, 1))
         self.eval()
-
-    def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "layers": list(self.layer_names)}
 
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
         channels = 3 + 3 + self.gabor.shape[0] // 2

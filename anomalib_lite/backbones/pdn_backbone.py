@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -43,9 +43,6 @@ class _PatchBackbone(Backbone):
             )
         self.name = name
         self.layer_names = chosen
-
-    def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "layers": list(self.layer_names)}
 
     def _load(self, weights: str | Path | None) -> None:
         self.weights_sha256 = "" if weights == "empty" else "random"

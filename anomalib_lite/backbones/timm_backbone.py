@@ -92,7 +92,7 @@ class TimmBackbone(Backbone):
 
     def settings(self) -> dict[str, Any]:
         class_layer = [CLASS_TOKEN] if self._with_class else []
-        return {"name": self.name, "layers": [*self.layer_names, *class_layer]}
+        return {**super().settings(), "layers": [*self.layer_names, *class_layer]}
 
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
         infos = tuple(

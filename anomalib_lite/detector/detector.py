@@ -26,6 +26,8 @@ class Detector(Learner):
         layers: backbone layers to read; None takes the default of scorer and backbone.
         weights: a `.safetensors` file for the backbone, `"random"`, or None to look in the
             folder `ANOMALIB_LITE_WEIGHTS`, then the hub.
+        backbone_options: see `backbones.create_backbone`; e.g. `{"mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5)}` for weights that were trained on another normalisation.
         image_size: side or `(height, width)` of the network's input, pixels; or an `InputSpec`.
         calibration: `"auto"` scores every good image out-of-fold where the scorer can do so cheaply
             and otherwise holds a fifth out; or `"folds"`, `"holdout"`.
@@ -72,6 +74,7 @@ class Detector(Learner):
             backbone=state.backbone["name"],
             layers=state.backbone["layers"],
             weights="empty",
+            backbone_options=state.backbone.get("options"),
             image_size=state.spec,
             calibration=state.calibration_method,
             max_false_reject=state.calibration.max_false_reject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ class Predictor(Predicts):
         backbone: str | None = None,
         layers: Sequence[str] | None = None,
         weights: str | Path | None = None,
+        backbone_options: Mapping[str, Any] | None = None,
         image_size: int | tuple[int, int] | InputSpec = 256,
         calibration: str = "auto",
         max_false_reject: float = 0.01,
@@ -50,7 +51,11 @@ class Predictor(Predicts):
         if backbone in (None, preferred) and layers is None:
             layers = preferred_layers
         self.backbone = create_backbone(
-            backbone or preferred, layers=layers, weights=weights, input_hw=self.spec.size_hw
+            backbone or preferred,
+            layers=layers,
+            weights=weights,
+            input_hw=self.spec.size_hw,
+            options=backbone_options,
         )
         if self.scorer.stores_half:
             self.backbone.round_to_half()
