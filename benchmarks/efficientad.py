@@ -194,7 +194,8 @@ def simulated_figures(detector: Detector, paths: list[Path]) -> tuple[float, flo
             masks.append((made.mask > 0.5).astype(np.uint8))
             labels.append(True)
     found = [detector.run(np.stack(shown[at : at + 8])) for at in range(0, len(shown), 8)]
-    scores, maps = (np.concatenate(items) for items in zip(*found, strict=True))
+    scores = np.concatenate([outputs.score for outputs in found])
+    maps = np.concatenate([outputs.anomaly_map for outputs in found])
     return auroc(scores, np.array(labels)), pixel_metrics(maps, np.stack(masks)).auroc
 
 

@@ -154,13 +154,13 @@ def compare(data: dict[str, Pooled], layout: FeatureLayout) -> None:
         own = fit(alone, layout, each.train, None)
         features = as_features(layout, each.test)
         with torch.no_grad():
-            by_product = joint.product_scores(features).numpy()
+            by_product = joint(features).extra["product_scores"].numpy()
             scores = alone(features).image.numpy()
         right = by_product.argmin(axis=1) == index
         cells = [
             f"{name} | {len(each.train)} + {len(each.test)}",
             decisions(scores, each.bad, own),
-            decisions(by_product[:, index], each.bad, shared.for_product(name)),
+            decisions(by_product[:, index], each.bad, shared.for_group(name)),
             decisions(by_product.min(axis=1), each.bad, shared),
             f"{right[~each.bad].mean():.1%}, {right[each.bad].mean():.1%}",
         ]

@@ -215,8 +215,8 @@ def report_fit(fitted: Detector, out: Path) -> None:
     screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
     style = "green" if operating.honoured else "yellow"
     screen.print(f"[{style}]{operating.explain()}[/{style}]")
-    for name in fitted.calibration.products:
-        alone = fitted.calibration.for_product(name).operating
+    for name in fitted.calibration.groups:
+        alone = fitted.calibration.for_group(name).operating
         screen.print(f"  {name}: threshold {alone.threshold:.4g}, {alone.explain()}", markup=False)
     reference = fitted.calibration.reference
     if reference:

@@ -36,10 +36,10 @@ def images_to_fit(
         raise SettingsError("--products takes the subfolders of SOURCE; leave --product out")
     if source is not None and not subfolders:
         return source, {}
-    from anomalib_lite.detector.products import ProductSource, require_products
+    from anomalib_lite.detector.products import ProductSource, require_groups
     from anomalib_lite.scorers import create_scorer
 
-    require_products(create_scorer(detector))
+    require_groups(create_scorer(detector))
     parts = _subfolders(Path(source)) if source is not None else _named(named)
     found = ProductSource(parts, exif=exif)
     return found, {"products": found.products}

@@ -53,7 +53,7 @@ def score(
     ] = None,
     product: Annotated[
         str | None,
-        typer.Option(help="Which product the frames show, for a model of several (gda)."),
+        typer.Option(help="Which product the frames show, for a model of several."),
     ] = None,
     batch: Annotated[int, typer.Option(help="Frames in one inference.", min=1, max=256)] = 1,
     max_false_reject: Annotated[

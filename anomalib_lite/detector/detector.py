@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.detector.file import DetectorState, content_of, read_state, write_state
 from anomalib_lite.detector.learner import Learner
-from anomalib_lite.edge.engines import PRODUCT_SCORES
 from anomalib_lite.edge.errors import AnomalibLiteError
-from anomalib_lite.scorers import PerProduct
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
@@ -118,7 +116,6 @@ class Detector(Learner):
             ExportState(
                 fitted=self,
                 network=self.graph.merged(),
-                extras=(PRODUCT_SCORES,) if isinstance(self.scorer, PerProduct) else (),
                 stores_half=self.scorer.stores_half,
                 spec=self.spec,
                 calibration=state.calibration,

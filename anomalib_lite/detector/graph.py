@@ -5,12 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
-from anomalib_lite.detector.products import ProductGraph
-from anomalib_lite.scorers import MergesBackbone, PerProduct, Scorer
+from anomalib_lite.scorers import MergesBackbone, Scorer, Scores
 
 
 class DetectorGraph(nn.Module):
-    """The whole network: prepared frames in, raw score and map out. Predicts and is exported.
+    """The whole network: prepared frames in, raw scores out. Predicts and is exported.
 
     Args:
         backbone: frozen feature extractor.
@@ -22,15 +21,18 @@ class DetectorGraph(nn.Module):
         self.backbone = backbone
         self.scorer = scorer
 
-    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`."""
-        scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
-        return scores.image, scores.map
+    def scores(self, frames_nhwc: Tensor) -> Scores:
+        """uint8 `(N, H, W, 3)` -> scores."""
+        scores: Scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
+        return scores
+
+    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, ...]:
+        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`, extra outputs sorted by name."""
+        scores = self.scores(frames_nhwc)
+        return scores.image, scores.map, *(scores.extra[name] for name in sorted(scores.extra))
 
     def merged(self) -> nn.Module:
         """The graph to export: the same, with work shared where the scorer knows how to."""
-        if isinstance(self.scorer, PerProduct):
-            return ProductGraph(self.backbone, self.scorer).eval()
         if not isinstance(self.scorer, MergesBackbone):
             return self
         return _MergedGraph(self.backbone, self.scorer.merged(self.backbone)).eval()

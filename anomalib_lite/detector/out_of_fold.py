@@ -15,8 +15,8 @@ from anomalib_lite.scorers import (
     CrossFit,
     FeatureStream,
     FitContext,
+    Groups,
     HeldOutScores,
-    PerProduct,
     ReferenceQuantile,
     Scorer,
     TakesSampleWeight,
@@ -78,9 +78,13 @@ def calibrate(
         method=words,
         reference=_reference(scorer, held_out, max_false_reject),
     )
-    if isinstance(scorer, PerProduct) and labels is not None:
-        by_product = _by_product(scorer.product_names, held_out, labels)
-        calibration = replace(calibration, products=by_product)
+    groups = scorer.groups()
+    if groups is not None and labels is not None:
+        calibration = replace(
+            calibration,
+            groups=_by_group(groups, held_out, labels),
+            group_output=groups.output,
+        )
     return calibration, held_out
 
 
@@ -142,6 +146,8 @@ def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
     """Scores of a fitted scorer on every usable image of a stream."""
     indices, image, peaks = [], [], []
     parts: dict[str, list[NDArray[np.float32]]] = {}
+    extra: dict[str, list[NDArray[np.float32]]] = {}
+    groups = scorer.groups()
     for batch in stream:
         scores = scorer(batch.features)
         indices.append(batch.indices)
@@ -150,16 +156,17 @@ def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
         if isinstance(scorer, ReferenceQuantile):
             for name, values in scorer.parts(batch.features).items():
                 parts.setdefault(name, []).append(values.numpy())
-        if isinstance(scorer, PerProduct):
-            columns = scorer.product_scores(batch.features).numpy().T
-            for name, column in zip(scorer.product_names, columns, strict=True):
-                parts.setdefault(name, []).append(column)
+        if groups is not None:
+            extra.setdefault(groups.output, []).append(scores.extra[groups.output].numpy())
     if not indices:
         empty = np.zeros(0, np.float32)
         return HeldOutScores(np.zeros(0, np.int64), empty, empty)
-    joined = {name: np.concatenate(values) for name, values in parts.items()}
     return HeldOutScores(
-        np.concatenate(indices), np.concatenate(image), np.concatenate(peaks), joined
+        np.concatenate(indices),
+        np.concatenate(image),
+        np.concatenate(peaks),
+        {name: np.concatenate(values) for name, values in parts.items()},
+        {name: np.concatenate(values) for name, values in extra.items()},
     )
 
 
@@ -193,22 +200,27 @@ def _refit_per_fold(
     parts = {
         name: np.concatenate([part.parts[name] for part in scored]) for name in scored[0].parts
     }
+    extra = {
+        name: np.concatenate([part.extra[name] for part in scored]) for name in scored[0].extra
+    }
     return HeldOutScores(
         np.concatenate([part.indices for part in scored]),
         np.concatenate([part.image for part in scored]),
         np.concatenate([part.map_peak for part in scored]),
         parts,
+        extra,
     )
 
 
-def _by_product(
-    names: Sequence[str], held_out: HeldOutScores, products: NDArray[np.int64]
+def _by_group(
+    groups: Groups, held_out: HeldOutScores, group_of: NDArray[np.int64]
 ) -> dict[str, tuple[float, ...]]:
-    """Scores of the held-out images of each product as that product, ascending."""
-    product_of = products[held_out.indices]
+    """Scores of the held-out images of each group as that group, ascending."""
+    own = group_of[held_out.indices]
+    scores = held_out.extra[groups.output]
     return {
-        name: tuple(np.sort(held_out.parts[name][product_of == place]).tolist())
-        for place, name in enumerate(names)
+        name: tuple(np.sort(scores[own == place, place]).tolist())
+        for place, name in enumerate(groups.names)
     }
 
 

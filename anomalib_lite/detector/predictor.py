@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from torch import Tensor
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.detector.graph import DetectorGraph
-from anomalib_lite.detector.products import require_products
 from anomalib_lite.detector.training_record import FittedData
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.scorers import PerProduct, create_scorer
+from anomalib_lite.scorers import create_scorer
 
 _FRAMES_AT_ONCE = 4
 
@@ -101,30 +101,22 @@ class Predictor(Predicts):
         """Estimated memory of a fit beyond the backbone's own work, bytes."""
         return self.scorer.memory_bytes()
 
-    def run(
-        self, prepared_nhwc: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`: score `(N,)`, map `(N, h', w')`.
+    def run(self, prepared_nhwc: NDArray[np.uint8]) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`.
 
         Raises:
             FitError: not fitted yet.
         """
         self._require_fitted()
         with torch.no_grad():
-            parts = [self.graph(part) for part in self._frames(prepared_nhwc)]
-        score, anomaly_map = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
-        return score.numpy(), anomaly_map.numpy()
-
-    def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Score as each product `(N, P)`; raises `SettingsError` where it knows one only."""
-        self._require_fitted()
-        scorer = cast(PerProduct, require_products(self.scorer))
-        with torch.no_grad():
-            parts = [
-                scorer.product_scores(self.backbone(self.backbone.normalise(part)))
-                for part in self._frames(prepared_nhwc)
-            ]
-        return torch.cat(parts).numpy()
+            parts = [self.graph.scores(part) for part in self._frames(prepared_nhwc)]
+        extra = {
+            name: torch.cat([part.extra[name] for part in parts]).numpy()
+            for name in sorted(parts[0].extra)
+        }
+        image = torch.cat([part.image for part in parts])
+        anomaly_map = torch.cat([part.map for part in parts])
+        return Outputs(image.numpy(), anomaly_map.numpy(), extra)
 
     def _frames(self, prepared_nhwc: NDArray[np.uint8]) -> Sequence[Tensor]:
         """A few frames at a time: what a search of many patches holds stays bounded."""

@@ -1,19 +1,17 @@
-"""Several products in one model: images with the product they show, and the graph that tells."""
+"""Several products in one model: images with the product they show."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from anomalib_lite.backbones import Backbone
 from anomalib_lite.edge.errors import SettingsError, SourceError
 from anomalib_lite.edge.frames import Exif
 from anomalib_lite.edge.sources import Job, Source, SourceLike, open_source
-from anomalib_lite.scorers import PerProduct, Scorer, scorers_with
+from anomalib_lite.scorers import Groups, Scorer, create_scorer, list_scorers
 
 
 class ProductSource:
@@ -65,39 +63,24 @@ def product_indices(scorer: Scorer, source: Source) -> NDArray[np.int64] | None:
     """
     if not isinstance(source, ProductSource):
         return None
-    able = cast(PerProduct, require_products(scorer))
-    if list(able.product_names) != source.products:
+    names = require_groups(scorer).names
+    if list(names) != source.products:
         raise SettingsError(
             f"the images show {', '.join(source.products)}, the detector was made for "
-            f"{', '.join(able.product_names)}; give products={source.products!r}"
+            f"{', '.join(names)}; give products={source.products!r}"
         )
     return source.product_indices()
 
 
-def require_products(scorer: Scorer) -> Scorer:
-    """The scorer, if it knows several products; raises `SettingsError` that names those that do."""
-    if isinstance(scorer, PerProduct):
-        return scorer
-    able = ", ".join(scorers_with(PerProduct))
-    raise SettingsError(f"{scorer.name} knows one product only; these know several: {able}")
-
-
-class ProductGraph(nn.Module):
-    """The graph to export: score, map, and the score as each product.
-
-    Args:
-        backbone: frozen feature extractor.
-        scorer: fitted; knows several products.
-    """
-
-    def __init__(self, backbone: Backbone, scorer: PerProduct) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.scorer = cast(nn.Module, scorer)
-
-    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, 1, 1)`, product scores `(N, P)`."""
-        features = self.backbone(self.backbone.normalise(frames_nhwc))
-        scores: Tensor = cast(PerProduct, self.scorer).product_scores(features)
-        smallest = scores.amin(dim=1)
-        return smallest, smallest[:, None, None], scores
+def require_groups(scorer: Scorer) -> Groups:
+    """The groups that a scorer tells apart; raises `SettingsError` that names scorers that do."""
+    groups = scorer.groups()
+    if groups is not None:
+        return groups
+    able = []
+    for name in list_scorers():
+        with suppress(SettingsError):
+            able += [name] if create_scorer(name).groups() is not None else []
+    raise SettingsError(
+        f"{scorer.name} knows one product only; these know several: {', '.join(able)}"
+    )

@@ -91,11 +91,16 @@ def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
     marks.append(time.perf_counter())
     prepared = prepare(frame, replace(model.spec, aspect=None))[None]
     marks.append(time.perf_counter())
-    scores, maps = model.run(prepared)
+    outputs = model.run(prepared)
     marks.append(time.perf_counter())
     rows, columns = frame.shape[:2]
     make_prediction(
-        float(scores[0]), maps[0], (rows, columns), calibration=model.calibration, spec=model.spec
+        float(outputs.score[0]),
+        outputs.anomaly_map[0],
+        (rows, columns),
+        calibration=model.calibration,
+        spec=model.spec,
+        extra=outputs.of_frame(0),
     )
     marks.append(time.perf_counter())
     return [after - before for before, after in pairwise(marks)], (

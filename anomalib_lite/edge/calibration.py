@@ -107,7 +107,10 @@ class Calibration:
         method: how the calibration images were kept from the fit, in words.
         reference: thresholds of the method's own theory with the rate they realise on the
             calibration images (the chi quantile of MVG), or empty.
-        products: scores of each product's own images, ascending, where a model knows several.
+        groups: scores of each group's own images as that group, ascending, where a model tells
+            several apart (products); a threshold for each is Mondrian conformal prediction (Vovk et
+            al. 2005, section 4.5).
+        group_output: name of the extra output whose columns are the scores as each group.
         doubtful: images left out because nobody knows whether they are good; thresholds and
             promises count them as good ones that score above everything.
     """
@@ -117,7 +120,8 @@ class Calibration:
     max_false_reject: float
     method: str
     reference: dict[str, Any] = field(default_factory=dict)
-    products: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    groups: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    group_output: str = ""
     doubtful: int = 0
 
     @classmethod
@@ -176,18 +180,19 @@ class Calibration:
         operating_point(np.asarray(self.scores), max_false_reject)
         return replace(self, max_false_reject=max_false_reject)
 
-    def for_product(self, name: str) -> Calibration:
-        """That of one product alone, from its own good images.
+    def for_group(self, name: str) -> Calibration:
+        """That of one group alone, from its own good images.
 
         Raises:
-            SettingsError: unknown product, or none of its images was held out.
+            SettingsError: unknown group, or none of its images was held out.
         """
-        if not self.products.get(name):
-            known = ", ".join(self.products) or "none, it was fitted on a single one"
+        if not self.groups.get(name):
+            known = ", ".join(self.groups) or "none, it was fitted on a single one"
             raise SettingsError(f"product {name!r} is not one that the model knows: {known}")
-        scores = self.products[name]
-        method = f"{self.method}; product {name}"
-        return Calibration(scores, scores, self.max_false_reject, method)
+        scores = self.groups[name]
+        # Where the map is the score alone, its threshold follows the score's.
+        peaks = scores if self.map_peaks == self.scores else self.map_peaks
+        return Calibration(scores, peaks, self.max_false_reject, f"{self.method}; product {name}")
 
     def p_value(self, score: float) -> float:
         """Conformal p-value of a raw score, in `[1 / (n + 1), 1]`; small = anomalous."""
@@ -217,8 +222,9 @@ class Calibration:
     def _seldom(self) -> dict[str, Any]:
         """What most calibrations do not have."""
         found: dict[str, Any] = {}
-        if self.products:
-            found["products"] = {name: list(scores) for name, scores in self.products.items()}
+        if self.groups:
+            scores = {name: list(scores) for name, scores in self.groups.items()}
+            found["groups"] = {"output": self.group_output, "scores": scores}
         if self.doubtful:
             found["doubtful"] = self.doubtful
         return found
@@ -233,11 +239,19 @@ class Calibration:
             method=str(fields["method"]),
             reference=dict(fields.get("reference", {})),
         )
-        products = {
-            str(name): tuple(float(score) for score in scores)
-            for name, scores in dict(fields.get("products", {})).items()
-        }
-        return replace(calibration, products=products, doubtful=int(fields.get("doubtful", 0)))
+        groups = fields.get("groups")
+        if groups is None:
+            # Until version 0.1.0 this output was the only one of its kind.
+            groups = {"output": "product_scores", "scores": fields.get("products", {})}
+        return replace(
+            calibration,
+            groups={
+                str(name): tuple(float(score) for score in scores)
+                for name, scores in dict(groups["scores"]).items()
+            },
+            group_output=str(groups["output"]) if groups["scores"] else "",
+            doubtful=int(fields.get("doubtful", 0)),
+        )
 
 
 def _percent(rate: float) -> str:

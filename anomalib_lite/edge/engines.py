@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.metadata import METADATA_KEY
-
-PRODUCT_SCORES = "product_scores"
-"""Third output of a model that knows several products: float32 `[N, P]`."""
-
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+from anomalib_lite.edge.outputs import STANDARD_OUTPUTS, Outputs
 
 
 class Engine(Protocol):
-    """Runs the graph: `uint8 [N, h, w, 3]` -> `(score [N], anomaly_map [N, h', w'])`."""
+    """Runs the graph: `uint8 [N, h, w, 3]` -> `Outputs`."""
 
     @property
     def name(self) -> str:
@@ -38,11 +34,12 @@ class Engine(Protocol):
     def metadata(self) -> str:
         """The JSON document stored in the file."""
 
+    @property
+    def extra_outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs beyond the standard two."""
+
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
         """One inference."""
-
-    def product_scores(self, frames_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Score as each product `[N, P]`, of a graph that has this output."""
 
 
 _BF16_ROUNDING = 20.0
@@ -94,12 +91,14 @@ class OnnxRuntimeEngine:
         self.name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
         names = [item.name for item in self._session.get_outputs()]
         inputs = [item.name for item in self._session.get_inputs()]
-        known = (["score", "anomaly_map"], ["score", "anomaly_map", PRODUCT_SCORES])
-        if not self.metadata or inputs != ["frames"] or names not in known:
+        standard = tuple(names[: len(STANDARD_OUTPUTS)]) == STANDARD_OUTPUTS
+        if not self.metadata or inputs != ["frames"] or not standard:
             raise ModelFileError(
                 f"{path}: is an ONNX file, but not one exported by anomalib_lite "
                 f"(inputs {inputs}, outputs {names})"
             )
+        self._outputs = names
+        self.extra_outputs = tuple(names[len(STANDARD_OUTPUTS) :])
 
     @property
     def metadata(self) -> str:
@@ -107,13 +106,8 @@ class OnnxRuntimeEngine:
         return found.get(METADATA_KEY, "")
 
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
-        score, anomaly_map = self._session.run(["score", "anomaly_map"], {"frames": frames_nhwc})
-        return score, anomaly_map
-
-    def product_scores(self, frames_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (found,) = self._session.run([PRODUCT_SCORES], {"frames": frames_nhwc})
-        scores: NDArray[np.float32] = found
-        return scores
+        score, anomaly_map, *rest = self._session.run(self._outputs, {"frames": frames_nhwc})
+        return Outputs(score, anomaly_map, dict(zip(self.extra_outputs, rest, strict=True)))
 
 
 class OpenVinoEngine:
@@ -142,6 +136,7 @@ class OpenVinoEngine:
         # The description is read by ONNX Runtime, which checks the interface on the way.
         described = OnnxRuntimeEngine(path, threads=1)
         self.metadata = described.metadata
+        self.extra_outputs = described.extra_outputs
         del described
         self.rounding = _BF16_ROUNDING if precision == "bf16" else 1.0
         self.threads = threads or _cores()
@@ -158,10 +153,9 @@ class OpenVinoEngine:
 
     def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
         result = self._model([frames_nhwc])
-        return np.array(result["score"]), np.array(result["anomaly_map"])
-
-    def product_scores(self, frames_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.array(self._model([frames_nhwc])[PRODUCT_SCORES])
+        score, anomaly_map = (np.array(result[name]) for name in STANDARD_OUTPUTS)
+        extra = {name: np.array(result[name]) for name in self.extra_outputs}
+        return Outputs(score, anomaly_map, extra)
 
 
 def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import cv2
@@ -30,17 +30,26 @@ class Probe:
         png: raw frame as a camera would deliver it, as a base64 PNG (lossless).
         score: raw image score of the fitted model.
         map_peak: largest raw map value of the fitted model.
+        extra: `outputs.kept_values` of each extra output of the fitted model.
     """
 
     name: str
     png: str
     score: float
     map_peak: float
+    extra: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     @classmethod
-    def from_frame(cls, name: str, frame: Frame, score: float, map_peak: float) -> Probe:
+    def from_frame(
+        cls,
+        name: str,
+        frame: Frame,
+        score: float,
+        map_peak: float,
+        extra: dict[str, tuple[float, ...]] | None = None,
+    ) -> Probe:
         """Pack a raw frame `(H, W[, C])`."""
-        return cls(name, _encode_png(frame), score, map_peak)
+        return cls(name, _encode_png(frame), score, map_peak, extra or {})
 
     @property
     def frame(self) -> Frame:
@@ -49,7 +58,10 @@ class Probe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        fields = asdict(self)
+        if not self.extra:
+            del fields["extra"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Probe:
@@ -59,6 +71,10 @@ class Probe:
             str(fields["png"]),
             float(fields["score"]),
             float(fields["map_peak"]),
+            {
+                str(name): tuple(float(value) for value in values)
+                for name, values in dict(fields.get("extra", {})).items()
+            },
         )
 
 
@@ -73,6 +89,8 @@ class EdgeMetadata:
         tolerance: largest relative difference that the self-test accepts on scores.
         localises: whether the map says where (else it is 1x1).
         about: provenance for people and audits: detector, backbone, data, versions, parity.
+        extra_outputs: names of the graph's outputs beyond the standard two; empty in files of
+            earlier versions, which did not list them.
     """
 
     spec: InputSpec
@@ -81,6 +99,7 @@ class EdgeMetadata:
     tolerance: float
     localises: bool
     about: dict[str, Any]
+    extra_outputs: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys), so that equal content gives equal bytes."""
@@ -95,6 +114,8 @@ class EdgeMetadata:
             "about": self.about,
             SEAL_KEY: UNSEALED,
         }
+        if self.extra_outputs:
+            document["extra_outputs"] = list(self.extra_outputs)
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -117,6 +138,7 @@ class EdgeMetadata:
                 tolerance=float(document["tolerance"]),
                 localises=bool(document["localises"]),
                 about=dict(document["about"]),
+                extra_outputs=tuple(str(name) for name in document.get("extra_outputs", ())),
             )
         except ModelFileError:
             raise

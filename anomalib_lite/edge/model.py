@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
-from anomalib_lite.edge.errors import ModelFileError, SettingsError
+from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.integrity import damaged, verify_seal
-from anomalib_lite.edge.metadata import EdgeMetadata
+from anomalib_lite.edge.metadata import EdgeMetadata, Probe
+from anomalib_lite.edge.outputs import Outputs, extra_difference, kept_values, relative_difference
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec, prepare
 
@@ -27,7 +28,7 @@ class ProbeResult:
         name: what the frame is.
         expected: score of the fitted model.
         measured: score on this machine.
-        relative_difference: of score and map peak, the larger.
+        relative_difference: of score, map peak and extra outputs, the largest.
         passed: within tolerance, with the same verdict.
     """
 
@@ -81,6 +82,7 @@ class EdgeModel(Predicts):
                 self.calibration = self.calibration.with_rate(max_false_reject)
             self.about: dict[str, Any] = self._metadata.about
             self.localises: bool = self._metadata.localises
+            self._refuse_unless_as_described()
             if self_test:
                 self._refuse_unless_reproduced()
 
@@ -117,49 +119,40 @@ class EdgeModel(Predicts):
         """The whole description stored in the file."""
         return self._metadata
 
-    def run(self, prepared_nhwc: NDArray[np.uint8]) -> tuple[Any, Any]:
-        """Raw network outputs for prepared frames `uint8 (N, h, w, 3)`.
-
-        Returns:
-            `score (N,)` and `anomaly_map (N, h', w')`, float32.
-        """
+    def run(self, prepared_nhwc: NDArray[np.uint8]) -> Outputs:
+        """Raw network outputs for prepared frames `uint8 (N, h, w, 3)`."""
         return self._engine.run(prepared_nhwc)
-
-    def product_scores(self, prepared_nhwc: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Score as each product `(N, P)`, in the order of `calibration.products`.
-
-        Raises:
-            SettingsError: the model knows one product only.
-        """
-        if not self.calibration.products:
-            raise SettingsError(f"{self.path}: the model knows one product only")
-        return self._engine.product_scores(prepared_nhwc)
 
     def check(self, *, batched: bool = True) -> list[ProbeResult]:
         """Run the probe frames stored in the file, one by one and (`batched`) as one batch."""
         probes = self._metadata.probes
         prepared = [prepare(probe.frame, self.spec) for probe in probes]
-        outputs = [[_peaks(*self.run(item[None]))[0]] for item in prepared]
+        found = [[_Found.of(self.run(item[None]), 0)] for item in prepared]
         if batched and prepared:
-            for pairs, pair in zip(outputs, _peaks(*self.run(np.stack(prepared))), strict=True):
-                pairs.append(pair)
+            together = self.run(np.stack(prepared))
+            for index, runs in enumerate(found):
+                runs.append(_Found.of(together, index))
+        largest = _largest_extras(probes)
         return [
-            self._compare(probe.name, probe.score, probe.map_peak, pairs)
-            for probe, pairs in zip(probes, outputs, strict=True)
+            self._compare(probe, runs, largest) for probe, runs in zip(probes, found, strict=True)
         ]
 
-    def _compare(
-        self, name: str, score: float, peak: float, pairs: list[tuple[float, float]]
-    ) -> ProbeResult:
-        worst = max(
-            max(_relative(measured, score), _relative(measured_peak, peak))
-            for measured, measured_peak in pairs
-        )
+    def _compare(self, probe: Probe, runs: list[_Found], largest: dict[str, float]) -> ProbeResult:
+        worst = max(run.difference(probe, largest) for run in runs)
         threshold = self._metadata.calibration.threshold
-        same_verdict = all((measured > threshold) == (score > threshold) for measured, _ in pairs)
+        same_verdict = all((run.score > threshold) == (probe.score > threshold) for run in runs)
         allowed = self._metadata.tolerance * self._engine.rounding
         passed = worst <= allowed and same_verdict
-        return ProbeResult(name, score, pairs[0][0], worst, passed)
+        return ProbeResult(probe.name, probe.score, runs[0].score, worst, passed)
+
+    def _refuse_unless_as_described(self) -> None:
+        wanted, found = self._metadata.extra_outputs, self._engine.extra_outputs
+        probes_fit = all(set(probe.extra) == set(wanted) for probe in self._metadata.probes)
+        if not probes_fit or (wanted and wanted != found):
+            raise ModelFileError(
+                f"{self.path}: its description names the extra outputs {list(wanted)}, its graph "
+                f"has {list(found)}; export it again"
+            )
 
     def _refuse_unless_reproduced(self) -> None:
         failed = [result for result in self.check(batched=False) if not result.passed]
@@ -172,15 +165,40 @@ class EdgeModel(Predicts):
             )
 
 
-def _peaks(scores: NDArray[np.float32], maps: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """Score and map peak of each frame."""
-    return [
-        (float(score), float(network_map.max()))
-        for score, network_map in zip(scores, maps, strict=True)
-    ]
+@dataclass(frozen=True)
+class _Found:
+    """What this machine gives for one probe frame."""
+
+    score: float
+    map_peak: float
+    extra: dict[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, outputs: Outputs, index: int) -> _Found:
+        peak = float(outputs.anomaly_map[index].max())
+        return cls(float(outputs.score[index]), peak, outputs.of_frame(index))
+
+    def difference(self, probe: Probe, largest: dict[str, float]) -> float:
+        """Relative difference to what the fitted model gave, the largest of all outputs."""
+        pairs = np.array([self.score, self.map_peak]), np.array([probe.score, probe.map_peak])
+        differences = [relative_difference(*pairs)]
+        for name, expected in probe.extra.items():
+            got = self.extra[name]
+            differences.append(
+                extra_difference(
+                    np.array(kept_values(got)),
+                    np.array(expected),
+                    is_map=got.ndim > 1,
+                    largest=largest[name],
+                )
+            )
+        return max(differences)
 
 
-def _relative(measured: float, expected: float) -> float:
-    if not np.isfinite(measured):
-        return float("inf")
-    return abs(measured - expected) / max(abs(expected), 1e-12)
+def _largest_extras(probes: tuple[Probe, ...]) -> dict[str, float]:
+    """Largest magnitude of each extra output over the probes."""
+    found: dict[str, float] = {}
+    for probe in probes:
+        for name, values in probe.extra.items():
+            found[name] = max(found.get(name, 0.0), *(abs(value) for value in values), 0.0)
+    return found

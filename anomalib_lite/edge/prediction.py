@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Prediction(Drawable):
         name: what the source calls the frame, or empty.
         origin: the frame itself where it was asked to be kept, the file to read it from again, or
             None.
+        extra: the scorer's further outputs for this frame by name, each `(...)`.
     """
 
     score: float
@@ -78,6 +79,7 @@ class Prediction(Drawable):
     map_threshold: float = np.inf
     name: str = ""
     origin: Frame | Path | None = None
+    extra: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
@@ -85,13 +87,15 @@ class Prediction(Drawable):
         return map_to_frame(self.network_map, self.frame_hw, self.spec)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, without the map."""
-        return {
+        """Plain JSON types, without what is a map: extra outputs only where they are numbers."""
+        fields: dict[str, Any] = {
             "score": self.score,
             "p_value": self.p_value,
             "is_anomalous": self.is_anomalous,
             "regions": [region.to_dict() for region in self.regions],
         }
+        numbers = {name: item.tolist() for name, item in self.extra.items() if item.ndim <= 1}
+        return {**fields, "extra": numbers} if numbers else fields
 
 
 def make_prediction(
@@ -101,8 +105,9 @@ def make_prediction(
     *,
     calibration: Calibration,
     spec: InputSpec,
+    extra: dict[str, NDArray[Any]] | None = None,
 ) -> Prediction:
-    """Turn the network's two outputs for one frame into a `Prediction`.
+    """Turn the network's outputs for one frame into a `Prediction`.
 
     Args:
         score: raw image score.
@@ -110,11 +115,13 @@ def make_prediction(
         frame_hw: size of the original frame, pixels.
         calibration: decides threshold and p-value.
         spec: the input declaration.
+        extra: the frame's extra outputs.
 
     Raises:
-        FrameError: score or map is not finite.
+        FrameError: an output is not finite.
     """
-    if not (np.isfinite(score) and np.isfinite(network_map).all()):
+    extra = extra or {}
+    if not (np.isfinite(score) and all(map(_finite, (network_map, *extra.values())))):
         raise FrameError("the network's output is NaN or infinite for this frame")
     return Prediction(
         score=float(score),
@@ -125,7 +132,12 @@ def make_prediction(
         frame_hw=frame_hw,
         spec=spec,
         map_threshold=calibration.map_threshold,
+        extra=extra,
     )
+
+
+def _finite(values: NDArray[Any]) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def find_regions(

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import Model
-
-
-class ProductModel(Model, Protocol):
-    """A detector or edge model that may know several products."""
-
-    def product_scores(self, prepared_nhwc: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """`uint8 (N, h, w, 3)` -> score as each product `(N, P)`."""
 
 
 class StatedProduct(Predicts):
     """The model, limited to one product: its score, its threshold, its p-values.
 
     Args:
-        model: knows several products.
-        name: which one.
+        model: a detector or edge model whose calibration has groups.
+        name: which of them.
 
     Raises:
         SettingsError: unknown product.
     """
 
-    localises = False
-
-    def __init__(self, model: ProductModel, name: str) -> None:
-        self.calibration: Calibration = model.calibration.for_product(name)
+    def __init__(self, model: Model, name: str) -> None:
+        self.calibration: Calibration = model.calibration.for_group(name)
         self._model = model
-        self._place = list(model.calibration.products).index(name)
+        self._output = model.calibration.group_output
+        self._column = list(model.calibration.groups).index(name)
 
     @property
     def spec(self) -> InputSpec:
@@ -48,7 +39,14 @@ class StatedProduct(Predicts):
         """How it judges, in words, where that is not the published method; else empty."""
         return self._model.protocol
 
-    def run(self, prepared_nhwc: NDArray[np.uint8]) -> tuple[Any, Any]:
-        """Score `(N,)` as this product, and a map `(N, 1, 1)`."""
-        score = self._model.product_scores(prepared_nhwc)[:, self._place]
-        return score, score[:, None, None]
+    @property
+    def localises(self) -> bool:
+        """Whether the map says where."""
+        return self._model.localises
+
+    def run(self, prepared_nhwc: NDArray[np.uint8]) -> Outputs:
+        """The model's outputs, the score being that as this product."""
+        found = self._model.run(prepared_nhwc)
+        score = found.extra[self._output][:, self._column]
+        anomaly_map = found.anomaly_map if self.localises else score[:, None, None]
+        return Outputs(score, anomaly_map, found.extra)

@@ -13,6 +13,7 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.frame_like import FrameLike, as_frame
 from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.prediction import Prediction, make_prediction
 from anomalib_lite.edge.prepare import InputSpec, prepare
 from anomalib_lite.edge.sources import Source, read_ahead
@@ -33,8 +34,12 @@ class Model(Protocol):
     def protocol(self) -> str:
         """How it judges, in words, where that is not the published method; else empty."""
 
-    def run(self, prepared_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
-        """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
+    @property
+    def localises(self) -> bool:
+        """Whether the map says where."""
+
+    def run(self, prepared_nhwc: NDArray[np.uint8], /) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +73,8 @@ def predict_frames(model: Model, frames: list[FrameLike]) -> list[Prediction]:
     if not frames:
         return []
     decoded = [as_frame(item, model.spec) for item in frames]
-    scores, maps = model.run(np.stack([prepare(frame, model.spec) for frame in decoded]))
-    return [
-        _predict(model, score, network_map, frame)
-        for score, network_map, frame in zip(scores, maps, decoded, strict=True)
-    ]
+    outputs = model.run(np.stack([prepare(frame, model.spec) for frame in decoded]))
+    return [_predict(model, outputs, index, frame) for index, frame in enumerate(decoded)]
 
 
 def score_source(model: Model, source: Source, *, batch: int = 1) -> Iterator[ScoredFrame]:
@@ -102,26 +104,27 @@ def _score_batch(
     model: Model, waiting: list[tuple[str, tuple[Frame, NDArray[np.uint8]] | FrameError]]
 ) -> Iterator[ScoredFrame]:
     usable = [item[1] for _, item in waiting if not isinstance(item, FrameError)]
-    outputs = iter(zip(*model.run(np.stack(usable)), strict=True) if usable else ())
+    outputs = model.run(np.stack(usable)) if usable else None
+    places = iter(range(len(usable)))
     for name, item in waiting:
-        if isinstance(item, FrameError):
+        if isinstance(item, FrameError) or outputs is None:
             reason = str(item).removeprefix(f"{name}: ")
             yield ScoredFrame(name, None, None, reason, model.protocol)
             continue
-        score, network_map = next(outputs)
         try:
-            result = _predict(model, score, network_map, item[0])
+            result = _predict(model, outputs, next(places), item[0])
             yield ScoredFrame(name, item[0], result, "", model.protocol)
         except FrameError as error:
             yield ScoredFrame(name, item[0], None, str(error), model.protocol)
 
 
-def _predict(model: Model, score: Any, network_map: Any, frame: Frame) -> Prediction:
+def _predict(model: Model, outputs: Outputs, index: int, frame: Frame) -> Prediction:
     rows, columns = frame.shape[:2]
     return make_prediction(
-        float(score),
-        network_map,
+        float(outputs.score[index]),
+        outputs.anomaly_map[index],
         (rows, columns),
         calibration=model.calibration,
         spec=model.spec,
+        extra=outputs.of_frame(index),
     )

@@ -6,29 +6,29 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.engines import PRODUCT_SCORES, OnnxRuntimeEngine
+from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.integrity import seal
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.outputs import STANDARD_OUTPUTS
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.export.half import store_half
 from anomalib_lite.export.parity import (
     SELF_TEST_TOLERANCE,
     ParityReport,
+    Runnable,
     compare,
-    compare_products,
     probe_frames,
 )
 
@@ -38,24 +38,14 @@ OPSET = 17
 _TRACE_BATCH = 2
 
 
-class Fitted(Protocol):
-    """The fitted model that the file must reproduce."""
-
-    def run(self, frames_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
-        """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
-
-    def product_scores(self, frames_nhwc: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """`uint8 (N, h, w, 3)` -> score as each product `(N, P)`."""
-
-
 @dataclass(frozen=True)
 class ExportState:
     """All that an export needs of a fitted state.
 
     Attributes:
         fitted: what the file must reproduce.
-        network: the module to trace: frames uint8 `(N, h, w, 3)` -> score, map, then `extras`.
-        extras: names of further outputs.
+        network: the module to trace: frames uint8 `(N, h, w, 3)` -> score, map, then the extra
+            outputs of `fitted`, sorted by name.
         stores_half: keep weights in half precision where they are exact in it.
         spec: the input declaration.
         calibration: threshold and p-values.
@@ -66,9 +56,8 @@ class ExportState:
         seed: draws the noise probe.
     """
 
-    fitted: Fitted
+    fitted: Runnable
     network: nn.Module
-    extras: tuple[str, ...]
     stores_half: bool
     spec: InputSpec
     calibration: Calibration
@@ -98,30 +87,25 @@ def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
     """Export a fitted detector; the file appears only if it is proven to be the fitted model.
 
     The graph is compared with the detector on probe frames, from the raw frame, at batch 1 and 3:
-    scores and maps within `parity.TOLERANCE`, no verdict flipped. The probes travel inside.
+    every output within `parity.TOLERANCE`, no verdict flipped. The probes travel inside.
 
     Raises:
         ExportError: the gate failed, or the graph cannot be expressed; nothing is written.
     """
     model = trace(state)
+    extras = tuple(item.name for item in model.graph.output)[len(STANDARD_OUTPUTS) :]
     frames = probe_frames(state.samples, state.spec, state.seed)
     with atomic_path(path) as temporary:
-        _describe(model, _metadata(state, (), None))
+        _describe(model, _metadata(state, extras, (), None))
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         engine = OnnxRuntimeEngine(temporary)
         report, probes = compare(
             state.fitted, engine, frames, spec=state.spec, calibration=state.calibration
         )
-        if PRODUCT_SCORES in state.extras:
-            compare_products(state.fitted, engine, frames, state.spec)
         del engine
         if not report.passed:
-            raise ExportError(
-                f"{path} was not written: the exported graph differs from the fitted model "
-                f"(scores {report.score_difference:.1e}, maps {report.map_difference:.1e}, "
-                f"allowed {report.tolerance:.0e}; {report.verdict_flips} verdicts flipped)"
-            )
-        _describe(model, _metadata(state, probes, report))
+            raise ExportError(f"{path} was not written: {report.explain()}")
+        _describe(model, _metadata(state, extras, probes, report))
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         seal(temporary)
         EdgeModel(temporary)
@@ -129,10 +113,23 @@ def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
     return ExportReport(Path(path), size, report)
 
 
+def _extra_names(state: ExportState) -> tuple[str, ...]:
+    """Names of the fitted model's extra outputs, sorted; raises `ExportError` for taken ones."""
+    blank = np.zeros((1, *state.spec.size_hw, 3), np.uint8)
+    names = tuple(sorted(state.fitted.run(blank).extra))
+    taken = sorted({"frames", *STANDARD_OUTPUTS} & set(names))
+    if taken:
+        raise ExportError(
+            f"{state.title} names an extra output {taken[0]!r}, which every graph has already; "
+            "choose another name"
+        )
+    return names
+
+
 def trace(state: ExportState) -> Any:
     """The state's network as an ONNX model with the project's interface and dynamic batch."""
     buffer = io.BytesIO()
-    outputs = ["score", "anomaly_map", *state.extras]
+    outputs = [*STANDARD_OUTPUTS, *_extra_names(state)]
     modes = torch.onnx.TrainingMode
     height, width = state.spec.size_hw
     example = torch.zeros(_TRACE_BATCH, height, width, 3, dtype=torch.uint8)
@@ -166,7 +163,10 @@ def trace(state: ExportState) -> Any:
 
 
 def _metadata(
-    state: ExportState, probes: tuple[Probe, ...], report: ParityReport | None
+    state: ExportState,
+    extras: tuple[str, ...],
+    probes: tuple[Probe, ...],
+    report: ParityReport | None,
 ) -> EdgeMetadata:
     about = dict(state.about)
     about["opset"] = OPSET
@@ -179,6 +179,7 @@ def _metadata(
         tolerance=SELF_TEST_TOLERANCE,
         localises=state.localises,
         about=about,
+        extra_outputs=extras,
     )
 
 

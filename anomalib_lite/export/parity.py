@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.metadata import Probe
+from anomalib_lite.edge.outputs import (
+    Outputs,
+    extra_difference,
+    kept_values,
+    map_difference,
+    relative_difference,
+)
 from anomalib_lite.edge.prepare import InputSpec, prepare
 
 TOLERANCE = 1e-4
-"""Largest relative difference of a score, and of a map relative to its peak."""
+"""Largest relative difference of a score, and of a map relative to its peak; extra outputs with a
+grid are compared like maps, all others like scores."""
 
 SELF_TEST_TOLERANCE = 1e-3
 """What the edge box accepts: another processor or engine rounds differently."""
@@ -24,15 +32,8 @@ SELF_TEST_TOLERANCE = 1e-3
 class Runnable(Protocol):
     """Prepared frames in, raw outputs out: a detector or an engine."""
 
-    def run(self, frames_nhwc: NDArray[np.uint8], /) -> tuple[Any, Any]:
-        """`uint8 (N, h, w, 3)` -> score `(N,)`, map `(N, h', w')`."""
-
-
-class RunsProducts(Protocol):
-    """A detector or an engine that knows several products."""
-
-    def product_scores(self, frames_nhwc: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """`uint8 (N, h, w, 3)` -> score as each product `(N, P)`."""
+    def run(self, frames_nhwc: NDArray[np.uint8], /) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,9 @@ class ParityReport:
         batches: batch sizes that were run.
         score_difference: largest relative difference of an image score.
         map_difference: largest difference of a map value, relative to the map's peak.
-        verdict_flips: probes whose verdict changed.
+        verdict_flips: probes whose verdict changed, as a whole or as one of the groups.
         tolerance: what was allowed.
+        extra_differences: largest difference of each extra output, by name.
     """
 
     probes: int
@@ -54,16 +56,29 @@ class ParityReport:
     map_difference: float
     verdict_flips: int
     tolerance: float
+    extra_differences: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether the file may be written."""
-        within = max(self.score_difference, self.map_difference) <= self.tolerance
-        return within and self.verdict_flips == 0
+        worst = max(self.score_difference, self.map_difference, *self.extra_differences.values())
+        return worst <= self.tolerance and self.verdict_flips == 0
+
+    def explain(self) -> str:
+        """One line on how the graph differs."""
+        extra = "".join(f", {name} {worst:.1e}" for name, worst in self.extra_differences.items())
+        return (
+            "the exported graph differs from the fitted model "
+            f"(scores {self.score_difference:.1e}, maps {self.map_difference:.1e}{extra}, "
+            f"allowed {self.tolerance:.0e}; {self.verdict_flips} verdicts flipped)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**asdict(self), "batches": list(self.batches), "passed": self.passed}
+        fields = {**asdict(self), "batches": list(self.batches), "passed": self.passed}
+        if not self.extra_differences:
+            del fields["extra_differences"]
+        return fields
 
 
 def probe_frames(samples: tuple[Frame, ...], spec: InputSpec, seed: int) -> dict[str, Frame]:
@@ -97,52 +112,96 @@ def compare(
         the report, and the probes with the fitted model's outputs.
     """
     prepared = [prepare(frame, spec) for frame in frames.values()]
-    expected = [fitted.run(item[None]) for item in prepared]
-    scores = np.array([float(score[0]) for score, _ in expected])
-    maps = np.stack([anomaly_map[0] for _, anomaly_map in expected])
-    score_worst = map_worst = 0.0
+    expected = _joined([fitted.run(item[None]) for item in prepared])
+    verdicts = _verdicts(expected, calibration)
+    differences = _Differences(expected)
     flips: set[int] = set()
-    for start in (*range(len(prepared)), *_threes(len(prepared))):
-        index, size = start if isinstance(start, tuple) else (start, 1)
-        window = slice(index, index + size)
-        got_scores, got_maps = exported.run(np.stack(prepared[window]))
-        score_worst = max(score_worst, _relative(got_scores, scores[window]))
-        for got, want in zip(got_maps, maps[window], strict=True):
-            map_worst = max(map_worst, _map_difference(got, want))
-        changed = (got_scores > calibration.threshold) != (scores[window] > calibration.threshold)
-        flips.update((index + np.flatnonzero(changed)).tolist())
-    report = ParityReport(len(prepared), (1, 3), score_worst, map_worst, len(flips), TOLERANCE)
+    for start, size in (*((start, 1) for start in range(len(prepared))), *_threes(len(prepared))):
+        got = exported.run(np.stack(prepared[start : start + size]))
+        differences.add(got, start)
+        changed = _verdicts(got, calibration) != verdicts[start : start + size]
+        flips.update((start + np.flatnonzero(changed.any(axis=1))).tolist())
+    report = ParityReport(
+        len(prepared),
+        (1, 3),
+        differences.score,
+        differences.map,
+        len(flips),
+        TOLERANCE,
+        differences.extra,
+    )
     probes = tuple(
-        Probe.from_frame(name, frame, float(score), float(anomaly_map.max()))
-        for (name, frame), score, anomaly_map in zip(frames.items(), scores, maps, strict=True)
+        Probe.from_frame(
+            name,
+            frame,
+            float(expected.score[index]),
+            float(expected.anomaly_map[index].max()),
+            {key: kept_values(values) for key, values in expected.of_frame(index).items()},
+        )
+        for index, (name, frame) in enumerate(frames.items())
     )
     return report, probes
 
 
-def compare_products(
-    fitted: RunsProducts, exported: RunsProducts, frames: dict[str, Frame], spec: InputSpec
-) -> None:
-    """Every product's score on every probe; raises `ExportError` when one differs."""
-    prepared = np.stack([prepare(frame, spec) for frame in frames.values()])
-    worst = _relative(exported.product_scores(prepared), fitted.product_scores(prepared))
-    if not worst <= TOLERANCE:
-        raise ExportError(
-            f"the exported graph's product scores differ from the fitted model by {worst:.1e}, "
-            f"allowed {TOLERANCE:.0e}; nothing was written"
-        )
+class _Differences:
+    """Largest difference of each output over all runs.
+
+    Args:
+        expected: outputs of the fitted model for all probes.
+    """
+
+    def __init__(self, expected: Outputs) -> None:
+        self._expected = expected
+        self._largest = {
+            name: float(np.abs(values).max(initial=0)) for name, values in expected.extra.items()
+        }
+        self.score = self.map = 0.0
+        self.extra = dict.fromkeys(expected.extra, 0.0)
+
+    def add(self, got: Outputs, start: int) -> None:
+        """Compare the outputs for some probes, the first of them being number `start`."""
+        count = len(got.score)
+        window = slice(start, start + count)
+        self.score = max(self.score, relative_difference(got.score, self._expected.score[window]))
+        for index, found in enumerate(got.anomaly_map):
+            wanted = self._expected.anomaly_map[start + index]
+            self.map = max(self.map, map_difference(found, wanted))
+        if set(got.extra) != set(self._expected.extra):
+            self.extra = dict.fromkeys({*got.extra, *self._expected.extra}, float("inf"))
+            return
+        for name, values in self._expected.extra.items():
+            found = got.extra[name]
+            if len(found) != count:
+                self.extra[name] = float("inf")
+                continue
+            for index in range(count):
+                worst = extra_difference(
+                    found[index],
+                    values[start + index],
+                    is_map=values.ndim > 2,
+                    largest=self._largest[name],
+                )
+                self.extra[name] = max(self.extra[name], worst)
+
+
+def _joined(runs: list[Outputs]) -> Outputs:
+    """Outputs of single frames as those of one batch."""
+    return Outputs(
+        np.concatenate([run.score for run in runs]),
+        np.concatenate([run.anomaly_map for run in runs]),
+        {name: np.concatenate([run.extra[name] for run in runs]) for name in runs[0].extra},
+    )
+
+
+def _verdicts(outputs: Outputs, calibration: Calibration) -> NDArray[np.bool_]:
+    """Whether each frame is anomalous as a whole, then as each group, `(N, 1 + P)`."""
+    columns = [outputs.score > calibration.threshold]
+    for index, name in enumerate(calibration.groups):
+        if calibration.groups[name]:
+            column = outputs.extra[calibration.group_output][:, index]
+            columns.append(column > calibration.for_group(name).threshold)
+    return np.stack(columns, axis=1)
 
 
 def _threes(count: int) -> list[tuple[int, int]]:
     return [(start, 3) for start in range(count - 2)]
-
-
-def _relative(got: NDArray[Any], want: NDArray[Any]) -> float:
-    if not np.isfinite(got).all():
-        return float("inf")
-    return float((np.abs(got - want) / np.maximum(np.abs(want), 1e-12)).max())
-
-
-def _map_difference(got: NDArray[Any], want: NDArray[Any]) -> float:
-    if got.shape != want.shape or not np.isfinite(got).all():
-        return float("inf")
-    return float(np.abs(got - want).max() / max(float(np.abs(want).max()), 1e-12))

@@ -51,18 +51,6 @@ class TakesSampleWeight(Protocol):
 
 
 @runtime_checkable
-class PerProduct(Protocol):
-    """Knows several products; its held-out scores have one part per product."""
-
-    @property
-    def product_names(self) -> tuple[str, ...]:
-        """Names of the P products."""
-
-    def product_scores(self, features: Features) -> Tensor:
-        """Score as each product `(N, P)`; the image score is the smallest."""
-
-
-@runtime_checkable
 class ScorePool(Protocol):
     """Scores a pool of images by itself (transductive methods)."""
 

@@ -47,7 +47,7 @@ def test_subfolders_and_named_folders_give_the_same_detector(run, parts, tmp_pat
     named = [f"--product={kind}={parts / kind}" for kind in ("flange", "weave")]
     assert run("fit", *named, "--out", other, *FIT)[0] == 0
     first, second = Detector.load(one), Detector.load(other)
-    assert first.scorer.product_names == second.scorer.product_names == ("flange", "weave")
+    assert first.scorer.groups().names == second.scorer.groups().names == ("flange", "weave")
     assert first.calibration == second.calibration
     assert first.data.records == second.data.records
 

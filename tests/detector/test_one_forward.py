@@ -85,7 +85,7 @@ def test_a_large_batch_is_scored_in_parts_with_the_scores_of_single_frames(mvg):
     frames = np.random.default_rng(1).integers(0, 256, (9, 64, 96, 3), np.uint8)
     together = mvg.run(frames)
     alone = [mvg.run(frame[None]) for frame in frames]
-    np.testing.assert_allclose(together[0], [score[0] for score, _ in alone], rtol=1e-5)
+    np.testing.assert_allclose(together[0], [outputs.score[0] for outputs in alone], rtol=1e-5)
     assert together[1].shape[0] == 9
     assert mvg.run(frames[:0])[0].shape == (0,)
 

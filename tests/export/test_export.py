@@ -11,6 +11,7 @@ from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.edge import ExportError, ModelFileError, SettingsError, prepare
 from anomalib_lite.edge.engines import OnnxRuntimeEngine, open_engine
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
+from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.export import onnx_file, parity
 
 # Known to ONNX Runtime, OpenVINO and TensorRT at opset 17.
@@ -76,8 +77,9 @@ def test_any_batch_gives_the_fitted_models_numbers(exported, batch, good_frames,
     detector, _, path = exported
     frames = np.stack([prepare(f, detector.spec) for f in (*scratched, *good_frames)][:batch])
     engine = OnnxRuntimeEngine(path)
-    score, anomaly_map = engine.run(frames)
-    expected_score, expected_map = detector.run(frames)
+    score, anomaly_map, extra = engine.run(frames)
+    expected_score, expected_map, _ = detector.run(frames)
+    assert extra == {}
     np.testing.assert_allclose(score, expected_score, rtol=1e-4)
     np.testing.assert_allclose(anomaly_map, expected_map, rtol=0, atol=1e-4 * expected_map.max())
     assert score.shape == (batch,)
@@ -112,8 +114,8 @@ def test_openvino_computes_the_same(exported, good_frames, scratched):
     pytest.importorskip("openvino")
     detector, _, path = exported
     frames = np.stack([prepare(f, detector.spec) for f in (*scratched, *good_frames[:2])])
-    score, anomaly_map = open_engine(path, "openvino", threads=1).run(frames)
-    expected_score, expected_map = detector.run(frames)
+    score, anomaly_map, _ = open_engine(path, "openvino", threads=1).run(frames)
+    expected_score, expected_map, _ = detector.run(frames)
     np.testing.assert_allclose(score, expected_score, rtol=2e-3)
     np.testing.assert_allclose(anomaly_map, expected_map, rtol=0, atol=2e-3 * expected_map.max())
 
@@ -189,8 +191,8 @@ class Shifted:
         self.detector, self.change = detector, change
 
     def run(self, frames):
-        score, anomaly_map = self.detector.run(frames)
-        return self.change(score.copy(), anomaly_map.copy())
+        found = self.detector.run(frames)
+        return Outputs(*self.change(found.score.copy(), found.anomaly_map.copy()), found.extra)
 
 
 @pytest.mark.parametrize(
@@ -240,8 +242,8 @@ def test_a_machine_that_computes_differently_is_noticed(padim_files, monkeypatch
     run = OnnxRuntimeEngine.run
 
     def wrong(self, frames):
-        score, anomaly_map = run(self, frames)
-        return score * np.float32(1.01), anomaly_map
+        found = run(self, frames)
+        return found._replace(score=found.score * np.float32(1.01))
 
     monkeypatch.setattr(OnnxRuntimeEngine, "run", wrong)
     with pytest.raises(ModelFileError, match="self-test failed on 5 probe frame"):
@@ -315,7 +317,7 @@ def test_a_coarser_engine_gets_a_wider_self_test_but_no_other_verdict(padim_file
     exact = edge.run
 
     def coarse(share):
-        return lambda frames: tuple((1 + share) * item for item in exact(frames))
+        return lambda frames: Outputs(*((1 + share) * item for item in exact(frames)[:2]), {})
 
     monkeypatch.setattr(edge, "run", coarse(5e-3))
     assert not any(result.passed for result in edge.check())

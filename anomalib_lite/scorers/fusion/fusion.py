@@ -110,9 +110,14 @@ class Fusion(Scorer):
     def forward(self, features: Features) -> Scores:
         outputs = [scorer(features) for scorer in self.scorers]
         image = self.join_images([output.image for output in outputs])
+        extra = {
+            f"{scorer.name}.{name}": values
+            for scorer, output in zip(self.scorers, outputs, strict=True)
+            for name, values in output.extra.items()
+        }
         if not self.localises:
-            return Scores(image, image[:, None, None])
-        return Scores(image, self._join_maps([output.map for output in outputs]))
+            return Scores(image, image[:, None, None], extra)
+        return Scores(image, self._join_maps([output.map for output in outputs]), extra)
 
     def judged(
         self, stream: FeatureStream, images: NDArray[np.int64], context: FitContext

@@ -17,7 +17,14 @@ from torch import Tensor
 
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
+from anomalib_lite.scorers.base import (
+    FeatureStream,
+    FitContext,
+    Groups,
+    HeldOutScores,
+    Scorer,
+    Scores,
+)
 from anomalib_lite.scorers.pooling import LayerPool
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.statistics.covariance import whitening
@@ -25,6 +32,8 @@ from anomalib_lite.statistics.covariance import whitening
 _FEWEST_IMAGES = 3
 _FEWEST_ROWS = 1  # of a product, while others are held out
 _INNER_FOLDS = 5
+PRODUCT_SCORES = "product_scores"
+"""Extra output: distance to each product `(N, P)`; 1 is usual for a good image of it."""
 
 
 @register_scorer
@@ -62,10 +71,9 @@ class GDA(Scorer):
         self.pool = LayerPool(layout, layout.layers)
         self._channels = [layer.channels for layer in layout.layers]
 
-    @property
-    def product_names(self) -> tuple[str, ...]:
-        """Names of the columns of `product_scores`."""
-        return ("the product",) if self.products is None else tuple(self.products)
+    def groups(self) -> Groups:
+        names = ("the product",) if self.products is None else tuple(self.products)
+        return Groups(PRODUCT_SCORES, names)
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
         rows, _, product_of = self._read(stream, context)
@@ -77,23 +85,20 @@ class GDA(Scorer):
         """Fit on all images; out-of-fold scores from the pooled vectors alone (one pass)."""
         rows, indices, product_of = self._read(stream, context)
         fold_of = torch.from_numpy(folds[indices])
-        scores = torch.zeros(len(rows), len(self.product_names))
+        scores = torch.zeros(len(rows), len(self.groups().names))
         for fold in fold_of.unique().tolist():
             inside = fold_of == fold
             self._learn(rows[~inside], product_of[~inside])
             scores[inside] = self._product_scores(self._split(rows[inside]))
         self._learn(rows, product_of)
         smallest = scores.amin(dim=1).numpy()
-        parts = {name: scores[:, i].numpy() for i, name in enumerate(self.product_names)}
-        return HeldOutScores(indices, smallest, smallest, parts)
-
-    def product_scores(self, features: Features) -> Tensor:
-        """Distance to each product `(N, P)`; 1 is usual for a good image of that product."""
-        return self._product_scores(self.pool(features))
+        extra = {PRODUCT_SCORES: scores.numpy()}
+        return HeldOutScores(indices, smallest, smallest, extra=extra)
 
     def forward(self, features: Features) -> Scores:
-        score = self.product_scores(features).amin(dim=1)
-        return Scores(score, score[:, None, None])
+        each = self._product_scores(self.pool(features))
+        score = each.amin(dim=1)
+        return Scores(score, score[:, None, None], {PRODUCT_SCORES: each})
 
     def _product_scores(self, pooled: Sequence[Tensor]) -> Tensor:
         return self._distances(pooled) / self.usual_
@@ -134,7 +139,7 @@ class GDA(Scorer):
         if not rows:
             raise FitError("no readable image to learn from")
         found, known = np.concatenate(indices), np.concatenate(labels)
-        for place, name in enumerate(self.product_names):
+        for place, name in enumerate(self.groups().names):
             images = int((known == place).sum())
             if images < _FEWEST_IMAGES:
                 raise FitError(
@@ -154,13 +159,13 @@ class GDA(Scorer):
             distances = self._distances(self._split(rows[inside]))
             own[inside] = distances.gather(1, product_of[inside][:, None])[:, 0]
         self._take(rows, product_of)
-        medians = [own[product_of == place].median() for place in range(len(self.product_names))]
+        medians = [own[product_of == place].median() for place in range(len(self.groups().names))]
         self.register_buffer("usual_", torch.stack(medians).clamp(min=1e-12))
 
     def _take(self, rows: Tensor, product_of: Tensor) -> None:
         for index, part in enumerate(self._split(rows.double())):
             means = []
-            for place, name in enumerate(self.product_names):
+            for place, name in enumerate(self.groups().names):
                 inside = product_of == place
                 if int(inside.sum()) < _FEWEST_ROWS:
                     raise FitError(f"too few good images of {name} to hold some out; give more")

@@ -9,7 +9,7 @@ from sklearn.covariance import ledoit_wolf
 from anomalib_lite.backbones import Features
 from anomalib_lite.detector.out_of_fold import assign_folds, score_stream
 from anomalib_lite.edge import FitError, SettingsError
-from anomalib_lite.scorers import CrossFit, FitContext, PerProduct, create_scorer
+from anomalib_lite.scorers import CrossFit, FitContext, Groups, create_scorer
 
 LAYERS = [("a", 5, 8), ("b", 7, 16)]
 NAMES = ["nut", "bolt", "ring"]
@@ -86,10 +86,10 @@ def reference(train, product_of, new):
 
 def test_scores_are_those_of_the_formula():
     scorer = fitted(stream_of())
-    assert isinstance(scorer, PerProduct)
+    assert scorer.groups() == Groups("product_scores", tuple(NAMES))
     assert isinstance(scorer, CrossFit)
     new = stream_of(9, seed=4)
-    found = scorer.product_scores(new.all_features()).numpy()
+    found = scorer(new.all_features()).extra["product_scores"].numpy()
     expected = reference(pooled(stream_of()), PRODUCT_OF, pooled(new))
     assert found == pytest.approx(expected, rel=1e-4)
 
@@ -97,7 +97,8 @@ def test_scores_are_those_of_the_formula():
 def test_the_score_is_that_of_the_nearest_product_and_says_no_place():
     scorer = fitted(stream_of())
     features = stream_of(9, seed=4).all_features()
-    by_product, scores = scorer.product_scores(features), scorer(features)
+    scores = scorer(features)
+    by_product = scores.extra["product_scores"]
     assert torch.equal(scores.image, by_product.amin(dim=1))
     assert scores.map.shape == (9, 1, 1)
     assert not scorer.localises
@@ -106,7 +107,7 @@ def test_the_score_is_that_of_the_nearest_product_and_says_no_place():
 
 def test_a_good_image_of_any_product_scores_about_one():
     scorer = fitted(stream_of())
-    by_product = scorer.product_scores(stream_of(30, seed=9).all_features())
+    by_product = scorer(stream_of(30, seed=9).all_features()).extra["product_scores"]
     own = by_product.gather(1, torch.arange(30)[:, None] % 3)[:, 0]
     for place in range(3):
         assert float(own[place::3].median()) == pytest.approx(1, abs=0.25)
@@ -132,8 +133,8 @@ def test_held_out_scores_are_those_of_refits_without_the_fold():
         inside = np.flatnonzero(folds == fold)
         left = score_stream(refit, stream_of().subset(inside))
         assert held_out.image[inside] == pytest.approx(left.image, rel=1e-5)
-        for name in NAMES:
-            assert held_out.parts[name][inside] == pytest.approx(left.parts[name], rel=1e-5)
+        found = held_out.extra["product_scores"][inside]
+        assert found == pytest.approx(left.extra["product_scores"], rel=1e-5)
     whole = fitted(stream_of())
     for name, value in whole.state_dict().items():
         assert torch.equal(value, scorer.state_dict()[name])

@@ -143,7 +143,7 @@ def test_a_fitted_detector_survives_its_file_and_the_export(fitted, good_frames,
     report = fitted.export(tmp_path / "part.onnx")
     assert report.parity.passed
     frames = np.stack([frame[:SIDE, :SIDE] for frame in good_frames[:2]])
-    score, _ = OnnxRuntimeEngine(tmp_path / "part.onnx", threads=1).run(frames)
+    score = OnnxRuntimeEngine(tmp_path / "part.onnx", threads=1).run(frames).score
     assert score == pytest.approx(fitted.run(frames)[0], rel=1e-4)
 
 
