@@ -23,7 +23,8 @@ from anomalib_lite.evaluation.environment import (
     reset_peak_memory,
 )
 from anomalib_lite.evaluation.maps import MapStore, TestFrame
-from anomalib_lite.evaluation.measure import Figures, Measured, measure, operating_figures
+from anomalib_lite.evaluation.measure import Figures, Measured, measure
+from anomalib_lite.evaluation.operating import operating_figures
 from anomalib_lite.evaluation.plan import PlannedRun
 from anomalib_lite.evaluation.shift import measure_shift
 from anomalib_lite.scorers import Progress
@@ -199,11 +200,10 @@ def _record(
     families: dict[str, Figures],
 ) -> dict[str, Any]:
     category, calibration, fitted = run.category, detector.calibration, detector.data
-    promised = calibration.operating.false_reject_rate
     record: dict[str, Any] = {
         **_identity(run),
         **overall.to_dict(),
-        "operating": operating_figures(frames, calibration.threshold, promised),
+        "operating": operating_figures(frames, calibration),
         "localises": detector.localises,
         "counts": {
             "train_good": fitted.images,

@@ -16,16 +16,12 @@ from anomalib_lite.evaluation.maps import MapStore, PixelView, TestFrame
 from anomalib_lite.metrics import (
     MetricError,
     MetricWarning,
-    Rate,
     au_spro,
     aupimo,
     auroc,
     average_precision,
     f1_max,
-    false_reject_rate,
     load_defects_config,
-    miss_rate,
-    per_defect_recall,
     pixel_metrics,
     saturation_areas,
 )
@@ -161,42 +157,6 @@ def figures_of(measured: Measured, frames: Sequence[TestFrame]) -> Figures:
     else:
         figures.put(["au_spro"], lambda: [_au_spro(view, measured.source)])
     return figures
-
-
-def operating_figures(
-    frames: Sequence[TestFrame], threshold: float, promised: float
-) -> dict[str, Any]:
-    """What the line feels at the calibrated threshold, each rate with the counts behind it."""
-    scores = [frame.score for frame in frames]
-    labels = [frame.sample.label for frame in frames]
-    defects = [frame.sample.defect for frame in frames]
-    return {
-        "threshold": threshold,
-        "promised_false_reject": promised,
-        "false_reject": _rate(lambda: false_reject_rate(scores, labels, threshold)),
-        "miss": _rate(lambda: miss_rate(scores, labels, threshold)),
-        "recall_per_defect": _recalls(scores, defects, threshold),
-    }
-
-
-def rate_to_dict(rate: Rate) -> dict[str, float | int]:
-    """A rate with its counts, plain JSON types."""
-    return {"value": rate.value, "num_hits": rate.num_hits, "num_samples": rate.num_samples}
-
-
-def _rate(compute: Callable[[], Rate]) -> dict[str, Any]:
-    try:
-        return rate_to_dict(compute())
-    except MetricError as error:
-        return {"value": None, "num_hits": 0, "num_samples": 0, "reason": str(error)}
-
-
-def _recalls(scores: list[float], defects: list[str], threshold: float) -> dict[str, Any]:
-    try:
-        recalls = per_defect_recall(scores, defects, threshold)
-    except MetricError:
-        return {}
-    return {name: rate_to_dict(rate) for name, rate in recalls.items()}
 
 
 def _without_masks(frames: Sequence[TestFrame]) -> str:

@@ -20,6 +20,8 @@ from anomalib_lite.edge.frames import Frame, read_frame
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import Model, score_source
 from anomalib_lite.edge.sources import Job
+from anomalib_lite.evaluation.operating import measured_rate
+from anomalib_lite.metrics import false_reject_rate
 from anomalib_lite.scorers import Progress
 
 Pixels = NDArray[np.uint8]
@@ -185,11 +187,10 @@ def _scores(
 
 
 def _rates(scores: dict[str, float], threshold: float) -> dict[str, Any]:
-    rejected = sum(score > threshold for score in scores.values())
-    value = rejected / len(scores) if scores else None
-    return {
-        "false_reject": {"value": value, "num_hits": rejected, "num_samples": len(scores)},
-    }
+    values = list(scores.values())
+    good = [False] * len(values)
+    found = measured_rate(lambda: false_reject_rate(values, good, threshold))
+    return {"false_reject": found}
 
 
 def _spread(scores: Sequence[float]) -> float:

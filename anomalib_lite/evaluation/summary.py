@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from anomalib_lite.evaluation.measure import METRICS
+from anomalib_lite.evaluation.operating import COMPARED_RATES
 from anomalib_lite.evaluation.plan import PlannedRun
 from anomalib_lite.evaluation.settings import EvaluationSettings
 from anomalib_lite.metrics import mean_and_sem
@@ -16,7 +17,13 @@ from anomalib_lite.metrics import mean_and_sem
 FORMAT = "anomalib-lite evaluation"
 FORMAT_VERSION = 1
 
-RATES = ("false_reject_rate", "miss_rate", "promised_false_reject")
+RATES = (
+    "false_reject_rate",
+    "miss_rate",
+    "promised_false_reject",
+    *(f"{name}_at_{100 * rate:g}" for rate in COMPARED_RATES for name in ("false_reject", "miss")),
+    "miss_best",
+)
 _ID = ("data", "kind", "category", "detector", "backbone")
 _NOT_IN_SUMMARY = ("curves", "aupimo_per_frame", "input_spec", "hardware")
 
@@ -64,7 +71,12 @@ def flat_row(record: Record) -> dict[str, Any]:
         test_anomalous=operating["miss"]["num_samples"],
         threshold=operating["threshold"],
         train_good=record["counts"]["train_good"],
+        miss_best=(operating["best"] or {"miss": {"value": None}})["miss"]["value"],
     )
+    for rate in COMPARED_RATES:
+        found = operating["at"][f"{rate:g}"]
+        row[f"false_reject_at_{100 * rate:g}"] = found["false_reject"]["value"]
+        row[f"miss_at_{100 * rate:g}"] = found["miss"]["value"]
     return row
 
 

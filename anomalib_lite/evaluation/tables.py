@@ -21,7 +21,18 @@ _RATES = (
     ("promised_false_reject", "promised"),
     ("miss_rate", "misses"),
 )
+_COMPARED = (
+    ("miss_at_1", "misses at 1 %"),
+    ("false_reject_at_1", "rejects at 1 %"),
+    ("miss_at_5", "misses at 5 %"),
+    ("false_reject_at_5", "rejects at 5 %"),
+    ("miss_best", "best misses"),
+)
 _NONE = "–"
+_BEST = (
+    "Percent, at thresholds that promise 1 % and 5 %. *Best misses*: with the threshold at the "
+    "highest good test part; what is missed there is overlap, the rest is the threshold's price."
+)
 _CHANGES = "median score change in held-out spreads; false rejects"
 
 
@@ -32,6 +43,10 @@ def to_markdown(summary: dict[str, Any]) -> str:
         parts += [f"**Not complete:** {len(summary['missing'])} runs are missing.", ""]
     parts += [category_table(summary["by_category"]), ""]
     parts += ["Percent; mean ± standard error over seeds. n = test images behind a rate.", ""]
+    parts += ["## Misses and false rejects", "", miss_table(summary["by_category"]), "", _BEST, ""]
+    kinds = defect_table(summary["runs"])
+    if kinds:
+        parts += ["## Misses by kind of defect", "", kinds, ""]
     families = family_table(summary["by_category"])
     if families:
         parts += ["## Families of MVTec LOCO", "", families, ""]
@@ -63,6 +78,42 @@ def category_table(summaries: Sequence[dict[str, Any]]) -> str:
         ]
         rows.append(row)
     return _table([*head, *(title for _, title in _RATES)], rows)
+
+
+def miss_table(summaries: Sequence[dict[str, Any]]) -> str:
+    """One row a category, detector and backbone: what the line feels at promised rates."""
+    head = ["data", "detector", "backbone", "image AUROC", *(title for _, title in _COMPARED)]
+    rows = []
+    for summary in summaries:
+        metrics, counts = summary["metrics"], summary["counts"]
+        row = [_data(summary), summary["detector"], summary["backbone"]]
+        row.append(_cell(metrics["image_auroc"]))
+        for name, _ in _COMPARED:
+            behind = counts["test_good" if name.startswith("false") else "test_anomalous"]
+            row.append(f"{_cell(metrics[name])} (n {behind})")
+        rows.append(row)
+    return _table(head, rows)
+
+
+def defect_table(runs: Sequence[dict[str, Any]]) -> str:
+    """One row a run of the first seed and kind of defect, or an empty text."""
+    head = ["data", "detector", "backbone", "defect", "missed at 1 %", "missed at 5 %", "best"]
+    rows = []
+    for run in runs:
+        operating = run["operating"]
+        if run["seed"] or not operating["recall_per_defect"]:
+            continue
+        for defect in operating["recall_per_defect"]:
+            row = [_data(run), run["detector"], run["backbone"], defect]
+            for found in (operating["at"]["0.01"], operating["at"]["0.05"], operating["best"]):
+                recall = (found or {"recall_per_defect": {}})["recall_per_defect"].get(defect)
+                row.append(_NONE if recall is None else _missed(recall))
+            rows.append(row)
+    return _table(head, rows) if rows else ""
+
+
+def _missed(recall: dict[str, Any]) -> str:
+    return f"{recall['num_samples'] - recall['num_hits']} of {recall['num_samples']}"
 
 
 def kind_table(summaries: Sequence[dict[str, Any]]) -> str:

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-_Z95 = 1.959963984540054
 _FEWEST_FRAMES, _FEWEST_ACCEPTED, _FEWEST_SAMPLES = 20, 8, 10
 _SURELY = 0.01
 _MOST_REJECTED = 0.5
@@ -17,19 +16,6 @@ _NOTABLE_GAP = 0.1
 """A gap that many frames prove but that changes no decision is not worth a warning."""
 
 P_BINS = 10
-
-
-def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """95 % interval of a share from its counts (Wilson 1927); (0, 1) without any sample."""
-    if total == 0:
-        return 0.0, 1.0
-    share, square = hits / total, _Z95**2
-    centre = share + square / (2 * total)
-    spread = _Z95 * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    scale = 1 + square / total
-    low = 0.0 if hits == 0 else (centre - spread) / scale
-    high = 1.0 if hits == total else (centre + spread) / scale
-    return low, high
 
 
 def chance_of_rejects(rejected: int, good: int, promised_rate: float, samples: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from anomalib_lite.report.statistics import wilson_interval
+from anomalib_lite.statistics.shares import wilson_interval
 
 _UNITS = {"ms": ("ms", 1.0), "seconds": ("s", 1.0), "bytes": ("MB", 1e-6)}
 _PERCENT = "\u00a0%"  # a space that does not break

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, norm
 
 EXCLUDED = 0.05
 """Adjusted p-value up to which an image is a suspect with weight 0."""
@@ -35,6 +34,8 @@ def judge(scores: NDArray[np.floating[Any]]) -> Oddness:
     The logarithm is taken when all scores are positive: distances are skewed, and a skewed tail
     must not look like a mislabelled image.
     """
+    from scipy.stats import false_discovery_control, norm  # here: reports name EXCLUDED without it
+
     values = np.asarray(scores, np.float64)
     scale = "log" if values.min() > 0 else "raw"
     x = np.log(values) if scale == "log" else values

@@ -16,8 +16,10 @@ from evaluation_helpers import FAST, Cli
 from anomalib_lite import metrics
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.detector.detector import Detector
+from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.evaluation.maps import MapStore, shrink_mask
 from anomalib_lite.evaluation.summary import mean_over_categories, mean_over_seeds
+from anomalib_lite.statistics.shares import wilson_interval
 
 
 def summary_of(out: Path) -> dict[str, Any]:
@@ -104,6 +106,29 @@ def test_rates_at_the_calibrated_threshold_come_with_their_counts(evaluated, by_
     }
 
 
+def test_runs_are_compared_at_one_and_five_percent_and_at_the_best_that_overlap_allows(
+    evaluated, by_hand
+):
+    run = summary_of(evaluated)["runs"][0]
+    scores, labels = (np.asarray(by_hand[name]) for name in ("scores", "labels"))
+    record = json.loads((evaluated / "runs" / f"{run['key']}.json").read_text())
+    calibration = Calibration.from_dict(record["calibration"])
+    for name, found in run["operating"]["at"].items():
+        chosen = calibration.with_rate(float(name))
+        missed = int((scores[labels == 1] <= chosen.threshold).sum())
+        assert found["threshold"] == chosen.threshold
+        assert found["miss"]["num_hits"] == missed
+        assert found["miss"]["interval"] == list(wilson_interval(missed, int(labels.sum())))
+        assert found["promised_false_reject"] == chosen.operating.false_reject_rate
+    best = run["operating"]["best"]
+    assert best["threshold"] == scores[labels == 0].max()
+    assert best["false_reject"]["num_hits"] == 0
+    assert best["miss"]["num_hits"] == int((scores[labels == 1] <= best["threshold"]).sum())
+    tables = (evaluated / "metrics.md").read_text()
+    assert "misses at 1 %" in tables
+    assert "## Misses by kind of defect" in tables
+
+
 def test_a_detector_that_does_not_localise_has_no_pixel_figures_and_says_why(evaluated):
     run = next(run for run in summary_of(evaluated)["runs"] if run["detector"] == "mvg")
     assert run["metrics"]["image_auroc"] is not None
@@ -183,6 +208,7 @@ def test_means_over_seeds_carry_the_standard_error_and_over_categories_weigh_the
         rate = {"value": 0.5, "num_hits": 1, "num_samples": 2}
         operating = {"false_reject": rate, "miss": rate}
         operating |= {"promised_false_reject": 0.1, "threshold": 1.0}
+        operating |= {"best": None, "at": {"0.01": operating, "0.05": operating}}
         return {
             **dict.fromkeys(("data", "kind", "detector", "backbone"), "x"),
             "category": category,

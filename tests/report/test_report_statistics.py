@@ -12,7 +12,6 @@ from anomalib_lite.report.statistics import (
     chance_of_rejects,
     p_value_shares,
     score_drift,
-    wilson_interval,
 )
 from anomalib_lite.report.words import (
     counted,
@@ -23,6 +22,7 @@ from anomalib_lite.report.words import (
     signed,
     with_unit,
 )
+from anomalib_lite.statistics.shares import wilson_interval
 
 
 def test_wilson_intervals_equal_published_values() -> None:
