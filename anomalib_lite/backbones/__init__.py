@@ -70,7 +70,7 @@ def create_backbone(
 
 def list_backbones(pattern: str = "*") -> list[str]:
     """Names of registered and timm backbones that match a shell pattern."""
-    from anomalib_lite.backbones.timm_backbone import import_timm
+    from anomalib_lite.backbones.timm_models import import_timm
 
     own = [name for name in register_backbone.known if fnmatch(name, pattern)]
     return sorted(own) + list(import_timm().list_models(pattern))

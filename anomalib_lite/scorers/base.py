@@ -197,8 +197,8 @@ class Scorer(nn.Module, ABC):
         """Take fitted state from a file; buffers ending in `_` get their shape from it."""
         for name, tensor in tensors.items():
             *parents, last = name.split(".")
-            owner = self.get_submodule(".".join(parents))
             if last.endswith("_"):
                 # A copy: a mapped file may lie at odd addresses, where products round otherwise.
+                owner = self.get_submodule(".".join(parents))
                 owner.register_buffer(last, tensor.clone())
         self.load_state_dict(tensors, strict=True)
