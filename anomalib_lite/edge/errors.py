@@ -6,6 +6,9 @@ it without a traceback.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class AnomalibLiteError(Exception):
     """Anything a user can mend: bad input, a missing file, an impossible request."""
@@ -37,3 +40,10 @@ class ExportError(AnomalibLiteError):
 
 class SettingsError(AnomalibLiteError):
     """A setting is unknown or out of range."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean padim?)"` where a known name is close to the given one, else empty."""
+    lower = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
