@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.detector.graph import DetectorGraph
+from anomalib_lite.detector.half_storage import round_to_half, stores_half
 from anomalib_lite.detector.training_record import FittedData
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, SettingsError, did_you_mean
@@ -67,8 +68,8 @@ class Predictor(Predicts):
             input_hw=self.spec.size_hw,
             options=backbone_options,
         )
-        if self.scorer.stores_half:
-            self.backbone.round_to_half()
+        if stores_half(self.scorer):
+            round_to_half(self.backbone)
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
         self.graph = DetectorGraph(self.backbone, self.scorer).eval()
         self.calibration_method = calibration

@@ -152,8 +152,8 @@ class Scorer(nn.Module, ABC):
             files, results and reports repeat it.
         localises: whether the map says where.
         memory_settings: settings whose smaller values take less memory to fit.
-        stores_half: whether files hold weights in half precision; backbone and scorer are then
-            rounded before anything is fitted or judged, so that all forms are one model.
+        tolerates_half: whether the fitted state is exact in half precision, so that a detector
+            may store it, and round the backbone, so.
         stopped_early: a person ended the last fit before its budget was spent.
     """
 
@@ -162,7 +162,7 @@ class Scorer(nn.Module, ABC):
     localises: ClassVar[bool] = True
     memory_settings: ClassVar[tuple[str, ...]] = ()
     layout: FeatureLayout
-    stores_half: bool = False
+    tolerates_half: bool = False
     stopped_early: bool = False
 
     def settings(self) -> dict[str, Any]:
