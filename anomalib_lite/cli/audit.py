@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anomalib_lite.cli.common import console, parse_settings, parse_size
+from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE
 from anomalib_lite.cli.score_pool import judge_to_folder, tell_unreadable
 
 _TOP_SHOWN = 10
@@ -26,6 +27,8 @@ def audit(
     image_size: Annotated[
         str, typer.Option(help="What the network sees, pixels: 224 or HxW.")
     ] = "224",
+    recursive: Annotated[bool, RECURSIVE] = True,
+    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run in OUT.")
     ] = False,
@@ -54,6 +57,8 @@ def audit(
         pool,
         folder,
         out,
+        recursive=recursive,
+        max_megapixels=max_megapixels,
         resume=resume,
         title="Audit of a folder that should be good",
         stem="audit",

@@ -107,7 +107,7 @@ def _run_product(
     report_export(detector.export(folder / "part.onnx"))
     edge = EdgeModel(folder / "part.onnx")
     screen.print("self-test: this machine reproduces the fitted model on the probes in the file")
-    source = open_source(parts / "test", recursive=True)
+    source = open_source(parts / "test")
     page = production_report(folder / "part.onnx", edge, str(parts / "test"))
     counts = score_to_folder(edge, source, folder, heatmaps=True, batch=1, report=page)
     write_production(page, folder / "report.html")

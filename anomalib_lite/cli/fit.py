@@ -11,6 +11,7 @@ import typer
 from anomalib_lite.cli.common import WEIGHTS, console, parse_settings, parse_size, progress_bar
 from anomalib_lite.cli.contamination import check_contamination, fit_audited
 from anomalib_lite.cli.products import images_to_fit
+from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE, Reading
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.detector import Detector
@@ -90,6 +91,8 @@ def fit(
     exif: Annotated[
         str, typer.Option(help="apply turns photographs upright by their EXIF tag; or ignore.")
     ] = "apply",
+    recursive: Annotated[bool, RECURSIVE] = True,
+    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
     seed: Annotated[int, typer.Option(help="Same seed, same images: same bytes.")] = 0,
     contamination: Annotated[
         str,
@@ -149,7 +152,13 @@ def fit(
     if resume and contamination != "trust":
         raise SettingsError("--resume continues one training; leave --contamination out")
     spec = _spec(image_size, colour, bit_depth, alpha, exif, roi)
-    images, made_for = images_to_fit(source, product or [], products, detector, spec.exif)
+    images, made_for = images_to_fit(
+        source,
+        product or [],
+        products,
+        detector,
+        Reading(spec.exif, recursive, max_megapixels),
+    )
     settings = _scorer_settings(setting or [], size=size, steps=steps, minutes=minutes)
     chosen = None
     if layers == "auto":

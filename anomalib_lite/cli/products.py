@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anomalib_lite.edge.frames import Exif
+    from anomalib_lite.cli.reading import Reading
     from anomalib_lite.edge.sources import SourceLike
 
 
 def images_to_fit(
-    source: str | None, named: list[str], subfolders: bool, detector: str, exif: Exif
+    source: str | None, named: list[str], subfolders: bool, detector: str, reading: Reading
 ) -> tuple[SourceLike, dict[str, Any]]:
     """The images, and the settings that a scorer of several products is made with.
 
@@ -20,7 +20,7 @@ def images_to_fit(
         named: what `--product` says, `NAME=FOLDER` each.
         subfolders: whether `SOURCE` has one folder per product.
         detector: name of the scorer.
-        exif: passed to the image decoder.
+        reading: how frames are read.
 
     Raises:
         SettingsError: nothing or too much is given, or the scorer knows one product only.
@@ -35,26 +35,28 @@ def images_to_fit(
     if named and subfolders:
         raise SettingsError("--products takes the subfolders of SOURCE; leave --product out")
     if source is not None and not subfolders:
-        return source, {}
+        return reading.open_good(source), {}
     from anomalib_lite.detector.products import ProductSource, require_groups
     from anomalib_lite.scorers import create_scorer
 
     require_groups(create_scorer(detector))
     parts = _subfolders(Path(source)) if source is not None else _named(named)
-    found = ProductSource(parts, exif=exif)
+    found = ProductSource({name: reading.open_good(part) for name, part in parts.items()})
     return found, {"products": found.products}
 
 
 def _subfolders(folder: Path) -> dict[str, SourceLike]:
     from anomalib_lite.edge.errors import SourceError
+    from anomalib_lite.edge.listing import entries, is_folder
+    from anomalib_lite.edge.picture_names import is_junk
 
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; --products needs one with subfolders")
-    found = sorted(path for path in folder.iterdir() if path.is_dir())
-    visible = [path for path in found if not path.name.startswith(".")]
-    if not visible:
+    found = [entry.name for entry in entries(folder) if is_folder(entry)]
+    found = [name for name in found if not is_junk(name)]
+    if not found:
         raise SourceError(f"{folder}: has no subfolders; --products needs one for each product")
-    return {path.name: str(path) for path in visible}
+    return {name: str(folder / name) for name in found}
 
 
 def _named(pairs: list[str]) -> dict[str, SourceLike]:

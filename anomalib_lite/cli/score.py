@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from anomalib_lite.cli.common import console, open_model, progress_bar
+from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE, Reading
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.explainer import Evidence, Explainer
@@ -55,6 +56,8 @@ def score(
         str | None,
         typer.Option(help="Which product the frames show, for a model of several."),
     ] = None,
+    recursive: Annotated[bool, RECURSIVE] = True,
+    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
     batch: Annotated[int, typer.Option(help="Frames in one inference.", min=1, max=256)] = 1,
     max_false_reject: Annotated[
         float | None,
@@ -66,13 +69,12 @@ def score(
 ) -> None:
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
     from anomalib_lite.edge.products import StatedProduct
-    from anomalib_lite.edge.sources import open_source
 
     _check_explain(model, explain, good)
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine)
     explainer = _explainer(opened, good) if explain else None
     judge = opened if product is None else StatedProduct(opened, product)
-    frames = open_source(source, recursive=True, exif=opened.spec.exif)
+    frames = Reading(opened.spec.exif, recursive, max_megapixels).open(source)
     with _report(production_report(model, judge, source) if report else None, out) as page:
         counts = score_to_folder(
             judge,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anomalib_lite.cli.common import WEIGHTS, console, parse_settings, parse_size, progress_bar
+from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE, Reading
 
 if TYPE_CHECKING:
     from anomalib_lite.data.adapters import Dataset
@@ -47,6 +48,8 @@ def score_pool(
     heatmaps: Annotated[
         bool, typer.Option("--heatmaps", help="Write a picture with the heat map per frame.")
     ] = False,
+    recursive: Annotated[bool, RECURSIVE] = True,
+    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run in OUT.")
     ] = False,
@@ -70,7 +73,15 @@ def score_pool(
         seed=seed,
         **parse_settings(setting or []),
     )
-    report, figures = judge_to_folder(pool, source, out, heatmaps=heatmaps, resume=resume)
+    report, figures = judge_to_folder(
+        pool,
+        source,
+        out,
+        recursive=recursive,
+        max_megapixels=max_megapixels,
+        heatmaps=heatmaps,
+        resume=resume,
+    )
     screen = console()
     screen.print(
         f"{out / 'report.html'}: {len(report.names)} images, {len(report.suspects)} stand out of "
@@ -89,6 +100,8 @@ def judge_to_folder(
     source: str,
     out: Path,
     *,
+    recursive: bool = True,
+    max_megapixels: float = DEFAULT_MEGAPIXELS,
     heatmaps: bool = False,
     resume: bool = False,
     title: str = "A pool judged by itself",
@@ -102,6 +115,7 @@ def judge_to_folder(
         pool: judges.
         source: as on the command line.
         out: folder for `results.jsonl`, `pool.json`, `<stem>.html` and `metrics.json`.
+        recursive, max_megapixels: as on the command line.
         heatmaps: whether a picture a frame is written, too.
         resume: continue an interrupted run.
         title: heading of the page.
@@ -111,7 +125,7 @@ def judge_to_folder(
     from anomalib_lite.edge.files import ensure_writable
 
     labelled = _labelled(source)
-    frames = _frames(source, labelled, pool)
+    frames = _frames(source, labelled, Reading(pool.spec.exif, recursive, max_megapixels))
     ensure_writable(out / "results.jsonl")
     cost = pool.cost(max(2, len(frames)))
     console(stderr=True).print(f"{cost}; {_MAY_INTERRUPT}", markup=False)
@@ -151,14 +165,19 @@ def _labelled(source: str) -> tuple[Dataset, list[Sample]] | None:
     return dataset, pool_of(dataset)
 
 
-def _frames(source: str, labelled: tuple[Dataset, list[Sample]] | None, pool: Pool) -> Source:
-    from anomalib_lite.edge.sources import FileSource, open_source
+def _frames(source: str, labelled: tuple[Dataset, list[Sample]] | None, reading: Reading) -> Source:
+    from anomalib_lite.edge.sources import FileSource
 
     if labelled is None:
-        return open_source(source, recursive=True, exif=pool.spec.exif)
+        return reading.open(source)
     dataset, samples = labelled
     home = str(next(iter(dataset.sources.values())))
-    return FileSource([sample.path for sample in samples], name=home, exif=pool.spec.exif)
+    return FileSource(
+        [sample.path for sample in samples],
+        name=home,
+        exif=reading.exif,
+        max_megapixels=reading.max_megapixels,
+    )
 
 
 def _write_all(

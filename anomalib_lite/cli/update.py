@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anomalib_lite.cli.common import console, progress_bar
+from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE, Reading
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +38,8 @@ def update(
             "beside it as MODEL.previous.safetensors."
         ),
     ] = None,
+    recursive: Annotated[bool, RECURSIVE] = True,
+    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
     force: Annotated[
         bool, typer.Option("--force", help="Write although held-out false rejects got worse.")
     ] = False,
@@ -50,8 +53,14 @@ def update(
     target = model if out is None else out
     detector = Detector.load(model)
     previous = model.read_bytes() if target.resolve() == model.resolve() else None
+    reading = Reading(detector.spec.exif, recursive, max_megapixels)
     with progress_bar() as progress:
-        report = update_detector(detector, add=add, forget=forget, progress=progress)
+        report = update_detector(
+            detector,
+            add=None if add is None else reading.open_good(add),
+            forget=None if forget is None else reading.open(forget),
+            progress=progress,
+        )
     report_update(report)
     if report.reasons and not force:
         words = f"refused: {target} was not written; --force writes it all the same"

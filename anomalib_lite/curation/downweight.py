@@ -17,7 +17,7 @@ import numpy as np
 from anomalib_lite.curation.model_audit import AuditEntry, AuditReport
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.image_stream import ChosenFrames
-from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.edge.sources import SourceLike, open_good_images
 from anomalib_lite.scorers import Progress, TakesSampleWeight
 from anomalib_lite.scorers.base import no_progress
 
@@ -65,7 +65,7 @@ def fit_down_weighted(
     Raises:
         SettingsError: the scorer cannot weigh images.
     """
-    opened = open_source(source, exif=detector.spec.exif)
+    opened = open_good_images(source, exif=detector.spec.exif)
     by_position = {entry.position: entry for entry in report.entries}
     learnt = [
         index

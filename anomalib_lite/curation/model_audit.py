@@ -34,9 +34,10 @@ from anomalib_lite.detector.out_of_fold import (
     score_stream,
 )
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.errors import telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.scoring import ScoredFrame, score_source
-from anomalib_lite.edge.sources import Source, SourceLike, open_source
+from anomalib_lite.edge.sources import Source, SourceLike, open_good_images
 from anomalib_lite.scorers import FitContext, Progress, create_scorer
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.statistics.outliers import judge
@@ -96,14 +97,15 @@ def audit(
         FitError: fewer than 8 usable images.
         SourceError: nothing to read, or a live source.
     """
-    opened = open_source(source, exif=detector.spec.exif)
+    opened = open_good_images(source, exif=detector.spec.exif)
     model = _fresh(detector)
     stream = ImageStream(opened, model.backbone, model.spec)
     context = FitContext(seed=detector.seed, progress=progress)
     for _ in stream.prepared():
         pass
     images = np.array(sorted(stream.fingerprints), np.int64)
-    require_enough(len(images))
+    with telling_reasons(stream.skipped):
+        require_enough(len(images))
     trusted, seen = np.ones(len(images), bool), set[bytes]()
     with torch.no_grad(), kept_for_reuse():
         while True:
@@ -140,7 +142,7 @@ def fit_without_suspects(
     The threshold then promises its false-reject rate for parts like those that were kept, not for
     all that the folder holds.
     """
-    opened = open_source(source, exif=detector.spec.exif)
+    opened = open_good_images(source, exif=detector.spec.exif)
     suspects = {entry.position for entry in report.suspects}
     if not suspects:
         return detector.fit(opened, progress=progress)

@@ -19,9 +19,9 @@ from anomalib_lite.curation.audit_report import (
 )
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.errors import SettingsError, telling_reasons
 from anomalib_lite.edge.scoring import ScoredFrame
-from anomalib_lite.edge.sources import Source, SourceLike, open_source
+from anomalib_lite.edge.sources import Source, SourceLike, open_good_images
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.transductive.pool import PROTOCOL, Pool, PoolReport
@@ -96,9 +96,10 @@ def audit_by_pool(pool: Pool, source: SourceLike, *, progress: Progress = no_pro
         FitError: fewer than 8 usable images, too little memory, or a full disk.
         SourceError: nothing to read, or a live source.
     """
-    opened = open_source(source, exif=pool.spec.exif)
+    opened = open_good_images(source, exif=pool.spec.exif)
     judged = pool.score(opened, progress=progress)
-    require_enough(len(judged.names))
+    with telling_reasons(judged.skipped):
+        require_enough(len(judged.names))
     scores, oddness = judged.scores, judged.oddness
     trusted = np.asarray(oddness.weight > 0)
     return PoolAudit(

@@ -24,7 +24,7 @@ from anomalib_lite.detector.training_record import ImageRecord, image_id
 from anomalib_lite.edge.calibration import Operating
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.edge.footprint import kept_for_reuse
-from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.edge.sources import SourceLike, open_good_images, open_source
 from anomalib_lite.scorers import FitContext, HeldOutScores, PartialFit, Progress, Scorer
 from anomalib_lite.scorers.base import no_progress
 
@@ -184,7 +184,7 @@ class _Fresh(NamedTuple):
 
 def _fresh(detector: Detector, add: SourceLike) -> _Fresh:
     """Sort out what was learnt already or comes twice: its score would not be held out."""
-    opened = open_source(add, exif=detector.spec.exif)
+    opened = open_good_images(add, exif=detector.spec.exif)
     whole = ImageStream(opened, detector.backbone, detector.spec)
     for _ in whole.prepared():
         pass
@@ -198,7 +198,8 @@ def _fresh(detector: Detector, add: SourceLike) -> _Fresh:
     if not len(indices):
         raise FitError(
             f"{opened.name}: no new usable image ({len(known)} known already, "
-            f"{len(whole.skipped)} unreadable); nothing was learnt"
+            f"{len(whole.skipped)} unreadable); nothing was learnt",
+            reasons=whole.skipped,
         )
     names = [job.name for job in opened.jobs()]
     # Unreadable files stay in the source, so that the detector's record of them is complete.
@@ -218,7 +219,10 @@ def _forget(detector: Detector, forget: SourceLike, progress: Progress) -> dict[
     for _ in stream.prepared():
         pass
     if not stream.fingerprints:
-        raise FitError(f"{opened.name}: no usable image to forget; nothing was forgotten")
+        raise FitError(
+            f"{opened.name}: no usable image to forget; nothing was forgotten",
+            reasons=stream.skipped,
+        )
     detector.forget(opened, progress=progress)
     return dict(stream.skipped)
 

@@ -18,10 +18,11 @@ from anomalib_lite.detector.predictor import Predictor
 from anomalib_lite.detector.products import product_indices
 from anomalib_lite.detector.thumbnails import Gallery, GalleryBuilder
 from anomalib_lite.detector.training_record import FittedData, gallery_of, record_images
-from anomalib_lite.edge.errors import FitError, SourceError
+from anomalib_lite.edge.errors import FitError, SourceError, telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.frame_like import ValueRange
 from anomalib_lite.edge.items import FramesLike, open_frames
+from anomalib_lite.edge.sources import require_good
 from anomalib_lite.scorers import Explain, FitContext, Progress
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.system.memory import require_memory
@@ -70,7 +71,7 @@ class Learner(Predictor):
         stream = self._stream(source, value_range)
         stream.sample_weight = checked_sample_weight(self.scorer, sample_weight, len(stream))
         stream.labels = product_indices(self.scorer, stream.source)
-        with torch.no_grad(), kept_for_reuse():
+        with torch.no_grad(), kept_for_reuse(), telling_reasons(stream.skipped):
             calibration, held_out = calibrate(
                 self.scorer,
                 stream,
@@ -118,7 +119,8 @@ class Learner(Predictor):
         context = FitContext(seed=self.seed, progress=progress)
         data = self.data
         stream = self._stream(source, value_range)
-        return self._take(learn_more(self.scorer, data, stream, context))
+        with telling_reasons(stream.skipped):
+            return self._take(learn_more(self.scorer, data, stream, context))
 
     def forget(
         self,
@@ -136,7 +138,8 @@ class Learner(Predictor):
         context = FitContext(seed=self.seed, progress=progress)
         data = self.data
         stream = self._stream(source, value_range)
-        return self._take(forget_images(self.scorer, data, stream, context))
+        with telling_reasons(stream.skipped):
+            return self._take(forget_images(self.scorer, data, stream, context))
 
     def _stream(self, source: FramesLike, value_range: ValueRange | None) -> ImageStream:
         if isinstance(source, Iterator):
@@ -144,7 +147,7 @@ class Learner(Predictor):
                 f"a {type(source).__name__} can be read once, and a fit reads its images several "
                 "times; give list(frames), or a folder"
             )
-        opened = open_frames(source, self.spec, value_range)
+        opened = require_good(open_frames(source, self.spec, value_range))
         stream = ImageStream(opened, self.backbone, self.spec)
         if isinstance(self.scorer, Explain):
             stream.gallery = GalleryBuilder()
@@ -160,5 +163,5 @@ class Learner(Predictor):
     def recalibrate(self, max_false_reject: float) -> Self:
         """Take the threshold for another false-reject rate from the same held-out scores."""
         self._calibration = self.calibration.with_rate(max_false_reject)
-        self.max_false_reject = self._calibration.max_false_reject
+        self.max_false_reject = max_false_reject
         return self

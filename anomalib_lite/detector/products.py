@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import SettingsError, SourceError
 from anomalib_lite.edge.frames import Exif
-from anomalib_lite.edge.sources import Job, Source, SourceLike, open_source
+from anomalib_lite.edge.sources import Job, Source, SourceLike, open_good_images
 from anomalib_lite.scorers import Groups, Scorer, create_scorer, list_scorers
 
 
@@ -29,7 +29,7 @@ class ProductSource:
         if not parts:
             raise SourceError("no product is given")
         self._parts: dict[str, Source] = {
-            name: open_source(source, exif=exif) for name, source in parts.items()
+            name: open_good_images(source, exif=exif) for name, source in parts.items()
         }
         self.products = list(self._parts)
 

@@ -54,7 +54,10 @@ class PicturePool:
             self.groups.append(draw_pictures(procedural, seed, progress))
         self.groups = [group for group in self.groups if group]
         if not self.groups:
-            raise SourceError("no picture to learn from; give a folder or procedural pictures")
+            raise SourceError(
+                "no picture to learn from; give a folder or procedural pictures",
+                reasons=self.skipped,
+            )
 
     @property
     def bytes(self) -> int:

@@ -5,7 +5,8 @@ A frame is `uint8` or `uint16`, `(H, W)` when grey, `(H, W, 3)` RGB or `(H, W, 4
 
 from __future__ import annotations
 
-import zlib
+import os
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,64 +14,118 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.edge import picture_damage, tiff
 from anomalib_lite.edge.errors import FrameError
+from anomalib_lite.edge.picture_file import (
+    MAX_MEGAPIXELS,
+    check_pixels,
+    peek_bytes,
+    read_picture,
+)
+from anomalib_lite.edge.picture_header import Header, read_header
 
 Frame: TypeAlias = NDArray[Any]
 Exif: TypeAlias = Literal["apply", "ignore"]
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".png", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
-)
-
-_JPEG = b"\xff\xd8"
-_PNG = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_MARKS = (b"eXIf", b"EXIF", b"Exif")
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
 )  # a broken file is reported once, by us, as a FrameError
 
 
-def read_frame(path: str | Path, *, exif: Exif = "apply") -> Frame:
+def read_frame(
+    path: str | Path,
+    *,
+    exif: Exif = "apply",
+    page: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Frame:
     """Decode an image file.
 
     Args:
-        path: image file.
-        exif: `"apply"` turns the picture upright as its EXIF tag says, `"ignore"` leaves the
-            pixels as stored.
+        path: image file; `stack.tif#2` is the second page of `stack.tif`.
+        exif: `"apply"` turns the picture upright as its EXIF or TIFF tag says, `"ignore"` leaves
+            the pixels as stored.
+        page: which picture of a multi-page TIFF, from 0.
+        max_megapixels: larger pictures are refused before they are decoded.
 
     Raises:
-        FrameError: the file is missing, empty, truncated, not an image, or of a kind (CMYK,
-            floating point) that has no agreed meaning as a frame.
+        FrameError: the file is missing, empty, truncated, damaged, too large, not a regular file,
+            not an image, or of a kind (CMYK, floating point, several pictures in one file) that
+            has no agreed meaning as a frame.
     """
-    try:
-        data = Path(path).read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise FrameError(f"{path}: cannot be read ({reason})") from error
-    return decode_frame(data, exif=exif, name=str(path))
+    name, paged = str(path), re.fullmatch(r"(.+)#([1-9]\d{0,5})", str(path))
+    if paged and page is None and not os.path.lexists(name):
+        path, page = paged[1], int(paged[2]) - 1
+    data = read_picture(path, max_megapixels=max_megapixels, name=name)
+    return decode_frame(data, exif=exif, name=name, page=page, max_megapixels=max_megapixels)
 
 
-def decode_frame(data: bytes, *, exif: Exif = "apply", name: str = "frame") -> Frame:
+def decode_frame(
+    data: bytes,
+    *,
+    exif: Exif = "apply",
+    name: str = "frame",
+    page: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Frame:
     """Decode encoded image bytes; arguments and errors as for `read_frame`."""
     if not data:
         raise FrameError(f"{name}: the file is empty (0 bytes)")
-    if data.startswith(_JPEG):
-        _check_jpeg(data, name)
+    header = read_header(peek_bytes(data), name)
+    check_pixels(header, max_megapixels, name)
+    if header.kind == "tiff":
+        return _decode_tiff(data, exif, name, page, max_megapixels)
+    if page:
+        raise FrameError(f"{name}: has no page {page + 1}")
+    picture_damage.check_file(header, data, name)
+    if header.kind == "jpeg":
         flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
         if exif == "ignore":
             flags |= cv2.IMREAD_IGNORE_ORIENTATION
-        return _as_rgb(_imdecode(data, flags, name), name)
-    if data.startswith(_PNG):
-        _check_png(data, name)
-    frame = _as_rgb(_imdecode(data, cv2.IMREAD_UNCHANGED, name), name)
-    if exif == "apply" and any(mark in data for mark in _ORIENTATION_MARKS):
-        frame = _upright(data, frame, name)
+        frame = _as_rgb(_imdecode(data, flags, name), name)
+    else:
+        frame = _as_rgb(_imdecode(data, cv2.IMREAD_UNCHANGED, name), name)
+        if exif == "apply" and any(mark in data for mark in _ORIENTATION_MARKS):
+            frame = _upright(data, frame, name)
+    picture_damage.check_pixels(header, data, frame, name)
     return frame
 
 
-def _imdecode(data: bytes, flags: int, name: str) -> Frame:
+def _decode_tiff(
+    data: bytes, exif: Exif, name: str, page: int | None, max_megapixels: float
+) -> Frame:
+    pages = tiff.read_pages(peek_bytes(data), name)
+    if page is None and len(pages) > 1:
+        raise FrameError(
+            f"{name}: holds {len(pages)} pictures, expected one; name one ({name}#1), or read it "
+            "as a folder's or a source's file, which gives a frame for each"
+        )
+    if (page or 0) >= len(pages):
+        raise FrameError(f"{name}: has {len(pages)} pages, no page {(page or 0) + 1}")
+    chosen = pages[page or 0]
+    check_pixels(Header("tiff", chosen.height, chosen.width), max_megapixels, name)
+    picture_damage.check_tiff(chosen, data, name)
+    # The decoder turns by itself, whatever it is told, so it is shown a picture stored upright.
+    plain = data if len(pages) == 1 and chosen.orientation == 1 else tiff.single_page(data, chosen)
+    frame = _as_rgb(_imdecode(plain, cv2.IMREAD_UNCHANGED, name), name)
+    picture_damage.check_raw_tail(chosen, frame, name)
+    return turn_upright(frame, chosen.orientation) if exif == "apply" else frame
+
+
+def turn_upright(frame: Frame, orientation: int) -> Frame:
+    """Turn stored pixels upright: EXIF 2.32 and TIFF 6.0, tag 0x0112."""
+    if orientation in (5, 6, 7, 8):
+        frame = frame.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        frame = frame[::-1]
+    if orientation in (2, 3, 6, 7):
+        frame = frame[:, ::-1]
+    return np.ascontiguousarray(frame)
+
+
+def _imdecode(data: bytes | bytearray, flags: int, name: str) -> Frame:
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -109,40 +164,3 @@ def _upright(data: bytes, frame: Frame, name: str) -> Frame:
                 f"{name}: has transparency and an EXIF rotation; save it upright and opaque"
             )
     return turned
-
-
-def _check_jpeg(data: bytes, name: str) -> None:
-    """Refuse CMYK and truncated JPEGs, which decoders may pass on with wrong or grey pixels."""
-    position, scan = 2, None
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            break
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker in _START_OF_FRAME and position + 10 <= len(data) and data[position + 9] == 4:
-            raise FrameError(f"{name}: is a CMYK JPEG; convert it to RGB first")
-        if marker == 0xDA:
-            scan = position
-            break
-        position += 2 + length
-    if scan is None or data.rfind(b"\xff\xd9") < scan:
-        raise FrameError(f"{name}: the JPEG is truncated ({len(data)} bytes, no end marker)")
-
-
-def _check_png(data: bytes, name: str) -> None:
-    """Refuse truncated and damaged PNGs before the decoder complains on stderr."""
-    position = len(_PNG)
-    while position + 12 <= len(data):
-        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
-        stored = int.from_bytes(data[end - 4 : end], "big")
-        critical = kind[:1].isupper()
-        if critical and end <= len(data) and zlib.crc32(data[position + 4 : end - 4]) != stored:
-            raise FrameError(f"{name}: not a readable image (the PNG is damaged: wrong checksum)")
-        if kind == b"IEND" and end <= len(data):
-            return
-        position = end
-    raise FrameError(f"{name}: not a readable image (the PNG is truncated at {len(data)} bytes)")

@@ -8,72 +8,100 @@ from __future__ import annotations
 
 import glob
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import TypeAlias, cast
 
-import cv2
 import numpy as np
 
-from anomalib_lite.edge.errors import FrameError, SourceError
-from anomalib_lite.edge.frames import IMAGE_SUFFIXES, Exif, Frame, read_frame
+from anomalib_lite.edge.errors import SourceError
+from anomalib_lite.edge.frames import Exif, Frame, read_frame
+from anomalib_lite.edge.globbing import list_glob
+from anomalib_lite.edge.jobs import Job, Source, lost, read_ahead
+from anomalib_lite.edge.listing import Listing, list_pictures, some
+from anomalib_lite.edge.picture_file import MAX_MEGAPIXELS, count_pages, special_kind
+from anomalib_lite.edge.picture_names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from anomalib_lite.edge.video import CameraSource, VideoSource
 
-_DECODERS = 2
-VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".webm", ".wmv"})
+__all__ = [
+    "ArraySource",
+    "CameraSource",
+    "FileSource",
+    "Job",
+    "Source",
+    "SourceLike",
+    "VideoSource",
+    "open_good_images",
+    "open_source",
+    "read_ahead",
+    "require_good",
+]
 
-
-class Job(NamedTuple):
-    """One frame to come: its name, and a call that decodes it or raises `FrameError`."""
-
-    name: str
-    load: Callable[[], Frame]
-
-
-class Source(Protocol):
-    """Something that delivers frames in a fixed order."""
-
-    @property
-    def name(self) -> str:
-        """What is being read, for messages."""
-
-    @property
-    def rereadable(self) -> bool:
-        """Whether a second pass delivers the same frames."""
-
-    def __len__(self) -> int:
-        """Number of frames; 0 when it cannot be known in advance."""
-
-    def jobs(self) -> Iterator[Job]:
-        """Start a pass over the frames."""
-
-
+_PAGED_SUFFIXES = frozenset({".tif", ".tiff"})
 SourceLike: TypeAlias = "Source | str | Path | Sequence[Frame] | Sequence[str | Path]"
 
 
 class FileSource:
-    """Image files, read when their turn comes.
+    """Image files, read when their turn comes; a TIFF of several pages gives a frame for each.
 
     Args:
         paths: the files, in order.
         name: what to call the source in messages.
         exif: whether files are turned upright by their EXIF tag.
+        max_megapixels: larger pictures are refused before they are read.
+        listing: where the files come from. A subfolder that could not be listed is reported like
+            a frame that could not be read.
     """
 
     rereadable = True
 
-    def __init__(self, paths: Iterable[Path], *, name: str, exif: Exif = "apply") -> None:
+    def __init__(
+        self,
+        paths: Iterable[Path],
+        *,
+        name: str,
+        exif: Exif = "apply",
+        max_megapixels: float = MAX_MEGAPIXELS,
+        listing: Listing | None = None,
+    ) -> None:
         self.paths = list(paths)
         self.name = name
         self.exif = exif
+        self.max_megapixels = max_megapixels
+        self.listing = listing
+        self._pages: dict[Path, int] = {}
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return sum(map(self._count, self.paths)) + len(self._unreadable)
 
     def jobs(self) -> Iterator[Job]:
         for path in self.paths:
-            yield Job(str(path), lambda path=path: read_frame(path, exif=self.exif))  # type: ignore[misc]
+            pages = self._count(path)
+            if pages == 1:
+                yield self._job(str(path), path, None)
+                continue
+            for page in range(pages):
+                yield self._job(f"{path}#{page + 1}", path, page)
+        for folder, reason in self._unreadable.items():
+            yield lost(f"{self.name.rstrip('/')}/{folder}", f"{reason}; nothing below it was read")
+
+    @property
+    def _unreadable(self) -> dict[str, str]:
+        return self.listing.unreadable if self.listing else {}
+
+    def _count(self, path: Path) -> int:
+        """Pictures in a file; only TIFF has pages, and a TIFF may have lost its suffix."""
+        if path.suffix.lower() in IMAGE_SUFFIXES - _PAGED_SUFFIXES:
+            return 1
+        if path not in self._pages:
+            self._pages[path] = count_pages(path)
+        return self._pages[path]
+
+    def _job(self, name: str, path: Path, page: int | None) -> Job:
+        return Job(
+            name,
+            lambda: read_frame(path, exif=self.exif, page=page, max_megapixels=self.max_megapixels),
+        )
 
 
 class ArraySource:
@@ -93,66 +121,33 @@ class ArraySource:
             yield Job(f"{self.name}#{index:06d}", lambda frame=frame: frame)  # type: ignore[misc]
 
 
-class VideoSource:
-    """Every frame of a video file, decoded in order."""
-
-    rereadable = True
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.name = str(path)
-        capture = _open_capture(str(path), self.name)
-        self._length = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        capture.release()
-
-    def __len__(self) -> int:
-        return self._length
-
-    def jobs(self) -> Iterator[Job]:
-        return _capture_jobs(_open_capture(str(self.path), self.name), self.name, None)
-
-
-class CameraSource:
-    """A live camera by index.
-
-    Args:
-        index: camera number, 0 for the first.
-        max_frames: stop after so many frames; None never stops.
-    """
-
-    rereadable = False
-
-    def __init__(self, index: int, *, max_frames: int | None = None) -> None:
-        self.index = index
-        self.max_frames = max_frames
-        self.name = f"camera:{index}"
-
-    def __len__(self) -> int:
-        return self.max_frames or 0
-
-    def jobs(self) -> Iterator[Job]:
-        return _capture_jobs(_open_capture(self.index, self.name), self.name, self.max_frames)
-
-
-def open_source(source: SourceLike, *, recursive: bool = False, exif: Exif = "apply") -> Source:
+def open_source(
+    source: SourceLike,
+    *,
+    recursive: bool = True,
+    exif: Exif = "apply",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Source:
     """Turn what a user says into a source.
 
     Args:
         source: a folder, an image, a glob (`'parts/**/*.png'`), a video file, `camera:0`, a list of
             files, a list of arrays, or a source.
-        recursive: whether a folder's subfolders are read too.
+        recursive: whether a folder's subfolders are read too, linked ones included.
         exif: passed to the image decoder.
+        max_megapixels: larger pictures are refused before they are decoded.
 
     Raises:
         SourceError: nothing is there, or it holds no image.
     """
     if isinstance(source, (str, Path)):
-        return _from_text(str(source), recursive, exif)
+        return _from_text(str(source), recursive, exif, max_megapixels)
     if isinstance(source, (list, tuple)):
         if not source:
             raise SourceError("the list of frames is empty")
         if all(isinstance(item, (str, Path)) for item in source):
-            return FileSource([Path(item) for item in source], name="list of files", exif=exif)
+            paths = [Path(item) for item in source]
+            return FileSource(paths, name="list of files", exif=exif, max_megapixels=max_megapixels)
         if all(isinstance(item, np.ndarray) for item in source):
             return ArraySource(source)
         raise SourceError("a list of frames must hold only arrays, or only paths")
@@ -166,99 +161,78 @@ def open_source(source: SourceLike, *, recursive: bool = False, exif: Exif = "ap
     )
 
 
-T = TypeVar("T")
+def open_good_images(
+    source: SourceLike,
+    *,
+    recursive: bool = True,
+    exif: Exif = "apply",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Source:
+    """`open_source` for images that are to be learnt as good.
 
-
-def read_ahead(
-    jobs: Iterable[Job], work: Callable[[Frame], T], *, ahead: int = 32
-) -> Iterator[tuple[str, T | FrameError]]:
-    """Decode frames in threads, ahead of their use, and hand them over in order.
-
-    Args:
-        jobs: what to read.
-        work: applied to each decoded frame in the thread (preparation).
-        ahead: how many frames may wait decoded; bounds the memory.
-
-    Yields:
-        frame name and the result of `work`, or the `FrameError` of a frame that cannot be used.
+    Raises:
+        SourceError: as `open_source`; or the folder has subfolders whose names say that not all
+            that is in them is good (`good/` beside `scratch/`, `test/`, `masks/`).
     """
-
-    def finish(job: Job, future: Future[T]) -> tuple[str, T | FrameError]:
-        try:
-            return job.name, future.result()
-        except FrameError as error:
-            return job.name, error
-
-    pending: deque[tuple[Job, Future[T]]] = deque()
-    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
-        try:
-            for job in jobs:
-                pending.append((job, pool.submit(lambda job: work(job.load()), job)))
-                if len(pending) >= ahead:
-                    yield finish(*pending.popleft())
-            while pending:
-                yield finish(*pending.popleft())
-        finally:
-            for _, future in pending:
-                future.cancel()
+    opened = open_source(source, recursive=recursive, exif=exif, max_megapixels=max_megapixels)
+    return require_good(opened)
 
 
-def _from_text(text: str, recursive: bool, exif: Exif) -> Source:
+def require_good(opened: Source) -> Source:
+    """The source, unless its subfolders say that not all that is in them is good.
+
+    Raises:
+        SourceError: with the names of the subfolders.
+    """
+    listing = getattr(opened, "listing", None)
+    labels = listing.labels() if isinstance(listing, Listing) else []
+    if labels:
+        raise SourceError(
+            f"{opened.name}: has the subfolders {some(labels)}, which are not all good images by "
+            f"their names; name the folder of good ones, or a glob such as "
+            f"'{opened.name.rstrip('/')}/good/*'"
+        )
+    return opened
+
+
+def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float) -> Source:
     camera = re.fullmatch(r"camera:(\d+)", text)
     if camera:
         return CameraSource(int(camera.group(1)))
     path = Path(text)
     if path.is_dir():
-        return _from_folder(path, recursive, exif)
-    if path.is_file():
+        listing = list_pictures(path, recursive=recursive)
+    elif path.is_file():
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return VideoSource(path)
-        return FileSource([path], name=text, exif=exif)
-    if glob.has_magic(text):
-        paths = sorted(Path(match) for match in glob.glob(text, recursive=True))
-        images = [match for match in paths if _is_image(match)]
-        if not images:
-            raise SourceError(f"{text}: matches no image ({len(paths)} other files)")
-        return FileSource(images, name=text, exif=exif)
-    raise SourceError(f"{text}: no such folder, file or camera; check the path")
+        listing = Listing(path.parent, [path])
+    elif glob.has_magic(text):
+        listing = list_glob(text, recursive=recursive)
+    else:
+        raise SourceError(f"{text}: {_why_nothing(text)}")
+    if not listing.files and not listing.unreadable:
+        raise SourceError(f"{text}: {_nothing_found(listing, is_glob=not path.is_dir())}")
+    return FileSource(
+        listing.files, name=text, exif=exif, max_megapixels=max_megapixels, listing=listing
+    )
 
 
-def _from_folder(folder: Path, recursive: bool, exif: Exif) -> Source:
-    try:
-        walk = folder.rglob("*") if recursive else folder.iterdir()
-        images = sorted(path for path in walk if _is_image(path))
-        subfolders = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be listed ({error.strerror})") from error
-    if images:
-        return FileSource(images, name=str(folder), exif=exif)
-    hint = ""
-    if subfolders and not recursive:
-        shown = ", ".join(subfolders[:6])
-        hint = f"; it has subfolders ({shown}): name one of them, or a glob '{folder}/**/*.png'"
-    raise SourceError(f"{folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}){hint}")
+def _why_nothing(text: str) -> str:
+    kind = special_kind(text)
+    if not kind:
+        return "no such folder, file or camera; check the path"
+    hint = "; write camera:0 for the first camera" if text.startswith("/dev/video") else ""
+    return f"is {kind}, expected a folder, a picture or a video{hint}"
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def _open_capture(target: str | int, name: str) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(target)
-    if not capture.isOpened():
-        raise SourceError(f"{name}: cannot be opened; check the file, the codec or the camera")
-    return capture
-
-
-def _capture_jobs(capture: cv2.VideoCapture, name: str, max_frames: int | None) -> Iterator[Job]:
-    index = 0
-    try:
-        while max_frames is None or index < max_frames:
-            present, frame = capture.read()
-            if not present:
-                break
-            pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-            yield Job(f"{name}#{index:06d}", lambda pixels=pixels: pixels)  # type: ignore[misc]
-            index += 1
-    finally:
-        capture.release()
+def _nothing_found(listing: Listing, *, is_glob: bool) -> str:
+    """Why a folder or glob gives no picture, with what was there instead."""
+    left = listing.explain_left_out()
+    said = f"; {left}" if left else ""
+    if is_glob:
+        return (
+            f"matches no image{said}; quote it for the shell, and write [[] for a bracket in a name"
+        )
+    if listing.subfolders:
+        said += f"; {len(listing.subfolders)} subfolders were not read, as asked"
+    return f"holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}, or such content){said}"

@@ -19,10 +19,10 @@ import torch
 
 from anomalib_lite.backbones import Backbone, create_backbone
 from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
-from anomalib_lite.edge.errors import FrameError, SettingsError
+from anomalib_lite.edge.errors import FrameError, SettingsError, telling_reasons
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.prediction import make_prediction
-from anomalib_lite.edge.prepare import InputSpec, as_spec
+from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source, SourceLike, open_source, read_ahead
 from anomalib_lite.scorers import FitContext, Progress, ScorePool, create_scorer
@@ -69,7 +69,7 @@ class Pool:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        self.spec = as_spec(image_size)
+        self.spec = _as_spec(image_size)
         self.scorer = create_scorer(detector, **settings)
         if not isinstance(self.scorer, ScorePool):
             raise SettingsError(f"{detector} cannot judge a pool by itself; choose musc")
@@ -132,7 +132,7 @@ class Pool:
         if folder is not None:
             _same_source(opened, folder, resume=resume)
         context = FitContext(seed=self.seed, progress=progress, checkpoint=folder, resume=resume)
-        with torch.no_grad():
+        with torch.no_grad(), telling_reasons(stream.skipped):
             scores = cast(ScorePool, self.scorer).score_pool(stream, context)
         report = self._report(opened, stream, cast(PoolScores, scores))
         if folder is not None and not keep:
@@ -225,3 +225,11 @@ def _stamp(name: str) -> list[int]:
     except OSError:
         return []
     return [facts.st_size, facts.st_mtime_ns]
+
+
+def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:
+    if isinstance(image_size, InputSpec):
+        return image_size
+    if isinstance(image_size, int):
+        return InputSpec(height=image_size, width=image_size)
+    return InputSpec(height=image_size[0], width=image_size[1])

@@ -29,9 +29,9 @@ from torch import Tensor
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.backbones.base import register_backbone
 from anomalib_lite.detector.image_stream import ImageStream
-from anomalib_lite.edge.errors import FitError
+from anomalib_lite.edge.errors import FitError, telling_reasons
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.sources import SourceLike, open_source
+from anomalib_lite.edge.sources import SourceLike, open_good_images
 from anomalib_lite.scorers import FeatureStream, Progress
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.statistics.covariance import ledoit_wolf
@@ -134,10 +134,11 @@ def choose_layers(
         weights=weights,
         input_hw=spec.size_hw,
     )
-    stream = ImageStream(open_source(source, exif=spec.exif), network, spec)
+    stream = ImageStream(open_good_images(source, exif=spec.exif), network, spec)
     if len(stream) > _IMAGES:
         picked = np.linspace(0, len(stream) - 1, _IMAGES).round().astype(np.int64)
-        return rank_layers(stream.subset(np.unique(picked)), seed=seed, progress=progress)
+        with telling_reasons(stream.skipped):
+            return rank_layers(stream.subset(np.unique(picked)), seed=seed, progress=progress)
     return rank_layers(stream, seed=seed, progress=progress)
 
 
@@ -145,7 +146,7 @@ def candidates(backbone: str, input_hw: tuple[int, int]) -> list[str] | None:
     """Layers of a backbone with strides 4 to 16, None for all that it reads by default."""
     if backbone in register_backbone.known:
         return None
-    from anomalib_lite.backbones.timm_models import layer_strides
+    from anomalib_lite.backbones.timm_backbone import layer_strides
 
     strides = layer_strides(backbone, input_hw)
     found = [name for name, stride in strides.items() if STRIDES[0] <= stride <= STRIDES[1]]

@@ -72,24 +72,18 @@ def test_folders_globs_and_files_in_sorted_order(tree, what, recursive, expected
     ("what", "message"),
     [
         ("missing", "no such folder, file or camera; check the path"),
-        ("*.png", "matches no image (0 other files)"),
-        ("*.txt", "matches no image (1 other files)"),
-        (
-            "outer",
-            "holds no image (.bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp); "
-            "it has subfolders (bad, good): name one of them, or a glob",
-        ),
+        ("*.png", "matches no image; quote it for the shell"),
+        ("*.txt", "matches no image; left out: 1 file not a picture (notes.txt)"),
+        (".", "holds no image (.avif .bmp "),
+        (".", "or such content); left out: 1 file not a picture (notes.txt); 1 subfolders"),
         ("outer/empty.d", "holds no image"),
     ],
 )
 def test_nothing_to_read_says_what_was_found_and_what_to_do(tmp_path, what, message):
     (tmp_path / "notes.txt").write_text("x")
-    for label in ("good", "bad"):
-        write(tmp_path / "outer" / label / "0.png")
-    if what.endswith(".d"):
-        (tmp_path / what).mkdir()
+    (tmp_path / "outer/empty.d").mkdir(parents=True)
     with pytest.raises(SourceError) as caught:
-        open_source(tmp_path / what)
+        open_source(tmp_path / what, recursive=False)
     assert message in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from anomalib_lite.edge import listing
 from anomalib_lite.edge.errors import SourceError
-from anomalib_lite.edge.frames import IMAGE_SUFFIXES
-
-# Left behind by archives and desktops; names starting with a dot are skipped as well.
-_NOT_DATA = frozenset({"__macosx", "$recycle.bin", "system volume information"})
+from anomalib_lite.edge.listing import is_folder, list_pictures
+from anomalib_lite.edge.picture_names import is_junk
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
@@ -21,23 +20,17 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Visible entries of a folder, sorted by name.
+    """Entries of a folder sorted by name, without hidden ones and what desktops leave behind.
 
     Raises:
         SourceError: the folder cannot be listed.
     """
-    try:
-        with os.scandir(folder) as found:
-            visible = [entry for entry in found if _is_data(entry.name)]
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SourceError(f"{folder}: cannot be listed ({reason})") from error
-    return sorted(visible, key=lambda entry: entry.name)
+    return [entry for entry in listing.entries(folder) if not is_junk(entry.name)]
 
 
 def subfolders(folder: Path) -> list[Path]:
     """Visible sub-folders (links to folders included) in natural order."""
-    found = [folder / entry.name for entry in entries(folder) if _is_dir(entry)]
+    found = [folder / entry.name for entry in entries(folder) if is_folder(entry)]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
@@ -46,34 +39,19 @@ def images_in(folder: Path | None) -> list[Path]:
 
     A dangling link with an image's name is listed: it is a lost image that a check must report.
     """
-    if folder is None:
-        return []
-    return [
-        folder / entry.name
-        for entry in entries(folder)
-        if is_image_name(entry.name) and not _is_dir(entry)
-    ]
+    return [] if folder is None else list_pictures(folder, recursive=False).files
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Image files anywhere below a folder; a folder reached twice through links counts once."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    waiting = [folder]
-    while waiting:
-        here = waiting.pop()
-        real = os.path.realpath(here)
-        if real in seen:
-            continue
-        seen.add(real)
-        found.extend(images_in(here))
-        waiting.extend(reversed(subfolders(here)))
-    return found
+    """Image files anywhere below a folder; a folder reached twice through links counts once.
 
-
-def is_image_name(name: str) -> bool:
-    """Whether a file name has an image's suffix, in any case."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    Raises:
+        SourceError: the folder, or one below it, cannot be listed.
+    """
+    found = list_pictures(folder)
+    for name, reason in found.unreadable.items():
+        raise SourceError(f"{folder / name}: {reason}")
+    return found.files
 
 
 def child(folder: Path | None, *names: str) -> Path | None:
@@ -120,17 +98,6 @@ def describe(folder: Path) -> str:
     found = entries(folder)
     if not found:
         return "an empty folder"
-    names = [entry.name + ("/" if _is_dir(entry) else "") for entry in found]
+    names = [entry.name + ("/" if is_folder(entry) else "") for entry in found]
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
-
-
-def _is_data(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in _NOT_DATA
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that points to itself
-        return False

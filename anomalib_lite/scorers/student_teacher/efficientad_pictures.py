@@ -46,7 +46,7 @@ class PenaltyPictures:
         if folder is not None:
             if not Path(folder).is_dir():
                 raise SettingsError(f"penalty_pictures is {folder}: no such folder")
-            self._jobs = list(open_source(str(folder), recursive=True).jobs())
+            self._jobs = list(open_source(str(folder)).jobs())
         self.count = len(self._jobs) or PROCEDURAL_COUNT
         height, width = (_ZOOM * side for side in size_hw)
         self._spec = InputSpec(height=height, width=width, alpha="ignore")

@@ -1,0 +1,52 @@
+"""Globs: patterns that name pictures, or the folders that hold them."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+from anomalib_lite.edge.listing import DOUBLE, JUNK, Listing, Walk
+from anomalib_lite.edge.picture_names import is_junk
+
+
+def list_glob(pattern: str, *, recursive: bool = True) -> Listing:
+    """Pictures that a glob matches; one that matches only folders stands for what they hold.
+
+    The leading folders that exist as written are taken so, brackets in their names included:
+    `lot[1]/*.png`.
+    """
+    literal, rest = _literal_part(pattern)
+    root = Path(literal)
+    escaped = os.path.join(glob.escape(literal), rest) if literal else rest
+    walk = Walk(root, recursive=recursive)
+    folders: list[Path] = []
+    seen: set[str] = set()
+    for path in sorted(Path(match) for match in glob.glob(escaped, recursive=True)):
+        real = os.path.realpath(path)
+        if any(is_junk(part) for part in path.relative_to(root).parts[:-1]):
+            walk.listing.leave_out(JUNK, path)
+        elif os.path.isdir(path):
+            folders.append(path)
+        elif real in seen and not os.path.islink(path):
+            walk.listing.leave_out(DOUBLE, path)
+        else:
+            link = os.path.islink(path)
+            if not link:
+                seen.add(real)
+            walk.add(path, regular=os.path.isfile(path), link=link)
+    if not walk.listing.files:
+        for folder in folders:
+            if not is_junk(folder.name):
+                walk.enter(folder)
+    return walk.finish()
+
+
+def _literal_part(pattern: str) -> tuple[str, str]:
+    """The longest leading part of a glob that exists as written, and the rest."""
+    parts = Path(pattern).parts
+    for count in range(len(parts) - 1, 0, -1):
+        head = os.path.join(*parts[:count])
+        if os.path.isdir(head):
+            return head, os.path.join(*parts[count:])
+    return "", pattern
