@@ -113,7 +113,7 @@ def update_detector(
     """
     if add is None and forget is None:
         raise SettingsError("nothing to update: give images to add, or images to forget")
-    if add is not None and not isinstance(detector.scorer, PartialFit):
+    if add is not None and not detector.scorer.can(PartialFit):
         raise SettingsError(
             f"{detector.scorer.name} cannot learn more images; fit again on all of them"
         )

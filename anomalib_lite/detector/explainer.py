@@ -109,7 +109,7 @@ class Explainer:
     """
 
     def __init__(self, detector: Detector, good: str | Path | None = None) -> None:
-        if not isinstance(detector.scorer, Explain):
+        if not detector.scorer.can(Explain):
             able = ", ".join(scorers_with(Explain))
             raise SettingsError(f"{detector.scorer.name} cannot explain; these can: {able}")
         self.good = None if good is None else Path(good)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
-from anomalib_lite.scorers import MergesBackbone, Scorer, Scores
+from anomalib_lite.scorers import MergesBackbone, Scorer, Scores, as_able
 
 
 class DetectorGraph(nn.Module):
@@ -33,9 +33,10 @@ class DetectorGraph(nn.Module):
 
     def merged(self) -> nn.Module:
         """The graph to export: the same, with work shared where the scorer knows how to."""
-        if not isinstance(self.scorer, MergesBackbone):
+        able = as_able(self.scorer, MergesBackbone)
+        if able is None:
             return self
-        return _MergedGraph(self.backbone, self.scorer.merged(self.backbone)).eval()
+        return _MergedGraph(self.backbone, able.merged(self.backbone)).eval()
 
 
 class _MergedGraph(nn.Module):

@@ -20,7 +20,7 @@ from anomalib_lite.detector.training_record import (
     record_images,
 )
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers import FitContext, Forget, PartialFit, Scorer
+from anomalib_lite.scorers import FitContext, Forget, PartialFit, Scorer, as_able
 
 _FEWEST = 3
 
@@ -37,14 +37,15 @@ def learn_more(
         SettingsError: the scorer cannot learn on.
         FitError: no usable image.
     """
-    if not isinstance(scorer, PartialFit):
+    able = as_able(scorer, PartialFit)
+    if able is None:
         raise SettingsError(f"{scorer.name} cannot learn more images; fit again on all of them")
     with torch.no_grad():
         held_out = score_stream(scorer, stream)
         if len(held_out.indices) == 0:
             raise FitError("no usable image to add; see the skipped list")
         with _unchanged_on_failure(scorer):
-            scorer.partial_fit(stream, context)
+            able.partial_fit(stream, context)
     added = record_images(stream, held_out, held_out_is_learnt=True)
     return FittedData(
         data.source,
@@ -65,7 +66,8 @@ def forget_images(
         SettingsError: the scorer cannot forget.
         FitError: an image was never fitted, or too few would remain; nothing has changed then.
     """
-    if not isinstance(scorer, Forget):
+    able = as_able(scorer, Forget)
+    if able is None:
         raise SettingsError(f"{scorer.name} cannot forget images; fit again without them")
     for _ in stream:
         pass
@@ -85,7 +87,7 @@ def forget_images(
         chosen = stream.subset(learnt)
         chosen.sample_weight = weights
         with torch.no_grad(), _unchanged_on_failure(scorer):
-            scorer.forget(chosen, context)
+            able.forget(chosen, context)
     return replace(data, records=tuple(remaining))
 
 

@@ -149,7 +149,7 @@ class Learner(Predictor):
             )
         opened = require_good(open_frames(source, self.spec, value_range))
         stream = ImageStream(opened, self.backbone, self.spec)
-        if isinstance(self.scorer, Explain):
+        if self.scorer.can(Explain):
             stream.gallery = GalleryBuilder()
         return stream
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from anomalib_lite.scorers import (
     ReferenceQuantile,
     Scorer,
     TakesSampleWeight,
+    as_able,
     scorers_with,
 )
 
@@ -60,7 +61,7 @@ def calibrate(
             f"{len(images)} usable good image(s) given; at least {_FEWEST} are needed to learn "
             "and to choose a threshold, and 99 to promise a false-reject rate of 1 %"
         )
-    if method == "folds" or (method == "auto" and isinstance(scorer, CrossFit)):
+    if method == "folds" or (method == "auto" and scorer.can(CrossFit)):
         count = min(FOLDS, len(images))
         folds = np.full(len(stream), -1, np.int64)
         folds[images] = assign_folds(len(images), count, context.seed)
@@ -99,8 +100,9 @@ def out_of_fold_scores(
         folds: fold of each image by its index, -1 for one that the stream does not give.
         context: seed and progress.
     """
-    if isinstance(scorer, CrossFit):
-        return cast(CrossFit, scorer).cross_fit(stream, folds, context)
+    able = as_able(scorer, CrossFit)
+    if able is not None:
+        return able.cross_fit(stream, folds, context)
     return _refit_per_fold(scorer, stream, folds, context)
 
 
@@ -128,10 +130,11 @@ def checked_sample_weight(
 
 def require_sample_weight(scorer: Scorer) -> TakesSampleWeight:
     """The scorer, if it can weigh images; raises `SettingsError` that names those that can."""
-    if isinstance(scorer, TakesSampleWeight):
-        return cast(TakesSampleWeight, scorer)
-    able = ", ".join(scorers_with(TakesSampleWeight))
-    raise SettingsError(f"{scorer.name} cannot weigh images; these can: {able}")
+    able = as_able(scorer, TakesSampleWeight)
+    if able is not None:
+        return able
+    others = ", ".join(scorers_with(TakesSampleWeight))
+    raise SettingsError(f"{scorer.name} cannot weigh images; these can: {others}")
 
 
 def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:
@@ -147,14 +150,14 @@ def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
     indices, image, peaks = [], [], []
     parts: dict[str, list[NDArray[np.float32]]] = {}
     extra: dict[str, list[NDArray[np.float32]]] = {}
-    groups = scorer.groups()
+    groups, theory = scorer.groups(), as_able(scorer, ReferenceQuantile)
     for batch in stream:
         scores = scorer(batch.features)
         indices.append(batch.indices)
         image.append(scores.image.numpy())
         peaks.append(scores.map.amax(dim=(1, 2)).numpy())
-        if isinstance(scorer, ReferenceQuantile):
-            for name, values in scorer.parts(batch.features).items():
+        if theory is not None:
+            for name, values in theory.parts(batch.features).items():
                 parts.setdefault(name, []).append(values.numpy())
         if groups is not None:
             extra.setdefault(groups.output, []).append(scores.extra[groups.output].numpy())
@@ -226,9 +229,10 @@ def _by_group(
 
 def _reference(scorer: Scorer, held_out: HeldOutScores, max_false_reject: float) -> dict[str, Any]:
     """The method's own thresholds with the rate they realise on held-out good images."""
-    if not isinstance(scorer, ReferenceQuantile):
+    theory = as_able(scorer, ReferenceQuantile)
+    if theory is None:
         return {}
-    quantiles = scorer.reference_quantile(max_false_reject)
+    quantiles = theory.reference_quantile(max_false_reject)
     parts: dict[str, Any] = {}
     for name, quantile in quantiles.items():
         realised = float(np.mean(held_out.parts[name] > quantile["threshold"]))

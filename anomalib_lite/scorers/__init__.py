@@ -13,6 +13,7 @@ from anomalib_lite.scorers.abilities import (
     ReferenceQuantile,
     ScorePool,
     TakesSampleWeight,
+    as_able,
 )
 from anomalib_lite.scorers.base import (
     FeatureStream,
@@ -48,6 +49,7 @@ __all__ = [
     "Scorer",
     "Scores",
     "TakesSampleWeight",
+    "as_able",
     "create_scorer",
     "list_scorers",
     "register_scorer",

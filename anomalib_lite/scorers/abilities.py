@@ -1,8 +1,13 @@
-"""Abilities that only some methods have, as protocols; a scorer without one does not define it."""
+"""Abilities that only some methods have, as protocols; a scorer without one does not define it.
+
+Ask `scorer.can(PartialFit)`, or `as_able(scorer, PartialFit)` for one that is typed so. There is no
+`isinstance` check: a scorer that is made of others has an ability only if they have it, and what is
+asked must be the scorer at hand.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +15,16 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import Features
-from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores
+from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer
+
+Ability = TypeVar("Ability")
 
 
-@runtime_checkable
+def as_able(scorer: Scorer, ability: type[Ability]) -> Ability | None:
+    """The scorer as one that has an ability; None when it has not."""
+    return cast(Ability, scorer) if scorer.can(ability) else None
+
+
 class PartialFit(Protocol):
     """Learns more images without the earlier ones."""
 
@@ -21,7 +32,6 @@ class PartialFit(Protocol):
         """`fit(A)` then `partial_fit(B)` equals `fit(A + B)`, to rounding."""
 
 
-@runtime_checkable
 class Forget(Protocol):
     """Takes images out again."""
 
@@ -29,7 +39,6 @@ class Forget(Protocol):
         """Return to the state without these images, to rounding."""
 
 
-@runtime_checkable
 class CrossFit(Protocol):
     """Fits on everything and scores each image by a model that never saw its fold."""
 
@@ -39,7 +48,6 @@ class CrossFit(Protocol):
         """`folds[i]` is the fold of image i, -1 for an unusable one; equals refitting per fold."""
 
 
-@runtime_checkable
 class TakesSampleWeight(Protocol):
     """Learns each image as far as the `sample_weight` of its batch says.
 
@@ -50,7 +58,6 @@ class TakesSampleWeight(Protocol):
         """How many images of full weight carry as much information as these."""
 
 
-@runtime_checkable
 class ScorePool(Protocol):
     """Scores a pool of images by itself (transductive methods)."""
 
@@ -64,7 +71,6 @@ class ScorePool(Protocol):
         """Estimated time of the comparisons of `score_pool` on this machine as it is now."""
 
 
-@runtime_checkable
 class Explain(Protocol):
     """Shows the nearest normal evidence."""
 
@@ -72,7 +78,6 @@ class Explain(Protocol):
         """Evidence for one map cell `(row, column)` of one image."""
 
 
-@runtime_checkable
 class MergesBackbone(Protocol):
     """Can share work with its backbone: one network that is cheaper than both."""
 
@@ -80,7 +85,6 @@ class MergesBackbone(Protocol):
         """A module from pixels `(N, 3, H, W)` to (score `(N,)`, map `(N, h, w)`), to rounding."""
 
 
-@runtime_checkable
 class ReferenceQuantile(Protocol):
     """Has a threshold from its own theory, reported beside the conformal one."""
 

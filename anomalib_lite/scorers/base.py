@@ -157,9 +157,9 @@ class Scorer(nn.Module, ABC):
         stopped_early: a person ended the last fit before its budget was spent.
     """
 
-    name: ClassVar[str]
-    protocol: ClassVar[str] = ""
-    localises: ClassVar[bool] = True
+    name: str
+    protocol: str = ""
+    localises: bool = True
     memory_settings: ClassVar[tuple[str, ...]] = ()
     layout: FeatureLayout
     stores_half: bool = False
@@ -172,6 +172,11 @@ class Scorer(nn.Module, ABC):
     def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
         """Backbone and its layers (None = the backbone's choice) when the user names none."""
         return DEFAULT_BACKBONE, None
+
+    def can(self, ability: type) -> bool:
+        """Whether it has an ability of `scorers.abilities`: all that the protocol names."""
+        verbs = [verb for verb in vars(ability) if not verb.startswith("_")]
+        return bool(verbs) and all(hasattr(type(self), verb) for verb in verbs)
 
     def groups(self) -> Groups | None:
         """The groups that it tells apart, if it does; thresholds are then kept for each, too."""

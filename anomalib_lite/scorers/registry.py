@@ -10,7 +10,8 @@ from typing import Any
 
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import Scorer
-from anomalib_lite.scorers.fusion.create import SEPARATOR, create_fusion, settings_by_member
+from anomalib_lite.scorers.fusion.create import create_fusion, settings_by_member
+from anomalib_lite.scorers.fusion.fusion import SEPARATOR
 
 _FAMILIES = "anomalib_lite.scorers"
 _REGISTRY: dict[str, type[Scorer]] = {}
@@ -55,7 +56,7 @@ def scorers_with(ability: type) -> list[str]:
             scorer = create_scorer(name)
         except SettingsError:
             continue
-        if isinstance(scorer, ability):
+        if scorer.can(ability):
             able.append(name)
     return able
 

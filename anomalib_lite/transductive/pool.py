@@ -71,7 +71,7 @@ class Pool:
     ) -> None:
         self.spec = _as_spec(image_size)
         self.scorer = create_scorer(detector, **settings)
-        if not isinstance(self.scorer, ScorePool):
+        if not self.scorer.can(ScorePool):
             raise SettingsError(f"{detector} cannot judge a pool by itself; choose musc")
         name, own_layers = self.scorer.default_backbone()
         if backbone is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
@@ -14,17 +14,39 @@ from torch.nn import functional as F
 
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores
+from anomalib_lite.scorers.abilities import (
+    Ability,
+    CrossFit,
+    Explain,
+    Forget,
+    PartialFit,
+    TakesSampleWeight,
+    as_able,
+)
+from anomalib_lite.scorers.base import (
+    FeatureStream,
+    FitContext,
+    HeldOutScores,
+    Scorer,
+    Scores,
+)
 from anomalib_lite.scorers.fusion.earned_weights import (
     Judgement,
     earn_weights,
+    equal_weights,
     judge,
     split_images,
     standard_of,
 )
 
 Trust = Literal["earned", "equal"]
+SEPARATOR = "+"
+"""Between the names of parts, as a person writes a fusion."""
 FEWEST_JUDGED = 8  # of fewer good images a quarter says nothing about the parts
+
+
+_BY_ALL = (CrossFit, PartialFit, Forget, TakesSampleWeight)
+_BY_ONE = (Explain,)
 
 
 class Fusion(Scorer):
@@ -33,7 +55,8 @@ class Fusion(Scorer):
     Made by `create_scorer("patchcore+mvg")`. Image score: `sum of weight * score / spread`. Map:
     the largest of the localising parts' maps, standardised by the map peaks of good images and
     scaled by their weights; the other parts add to the image score only. `partial_fit` and `forget`
-    keep the spreads and weights of the last fit.
+    keep the spreads and weights of the last fit. It can what all its parts can; one part that
+    explains is enough (`can`).
 
     Args:
         members: the parts.
@@ -46,7 +69,6 @@ class Fusion(Scorer):
         peak_centre_, peak_spread_: of the largest map values of unseen good images, `(P,)`.
     """
 
-    name = "fusion"
     weight_: Tensor
     spread_: Tensor
     peak_centre_: Tensor
@@ -59,14 +81,21 @@ class Fusion(Scorer):
         self.trust: Trust = trust
         self.members = nn.ModuleDict({member.name: member for member in members})
         self.maps = [place for place, member in enumerate(members) if member.localises]
-        # Whether the map says where is a matter of the parts; the contract asks the instance.
-        self.__dict__["localises"] = bool(self.maps)
-        self.__dict__["protocol"] = "; ".join(filter(None, (part.protocol for part in members)))
+        self.name = SEPARATOR.join(member.name for member in members)
+        self.localises = bool(self.maps)
+        self.protocol = "; ".join(filter(None, (part.protocol for part in members)))
 
     @property
     def scorers(self) -> list[Scorer]:
         """The parts, in the order of the name."""
         return [cast(Scorer, member) for member in self.members.values()]
+
+    def can(self, ability: type) -> bool:
+        """What all parts can, and explain if one does: never more than its methods can keep."""
+        able = [scorer.can(ability) for scorer in self.scorers]
+        if ability in _BY_ALL:
+            return all(able)
+        return ability in _BY_ONE and any(able)
 
     def settings(self) -> dict[str, Any]:
         """`trust`, and the settings of each part as `part.setting`."""
@@ -106,6 +135,61 @@ class Fusion(Scorer):
         self.take(earn_weights(judgement), judgement.good, judgement.peaks)
         for scorer in self.scorers:
             scorer.fit(stream, told_by(scorer, context))
+
+    def cross_fit(
+        self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
+    ) -> HeldOutScores:
+        """Cross-fit every part; standards from all out-of-fold scores, weights as in `fit`."""
+        images = np.flatnonzero(folds >= 0)
+        weight = equal_weights(len(self.members))
+        if self.trust == "earned" and len(images) >= FEWEST_JUDGED:
+            weight = earn_weights(self.judged(stream, images, context))
+        found = [
+            _in_order(part.cross_fit(stream, folds, told_by(scorer, context)))
+            for scorer, part in self._able(CrossFit)
+        ]
+        good = [torch.from_numpy(held_out.image) for held_out in found]
+        peaks = [torch.from_numpy(held_out.map_peak) for held_out in found]
+        self.take(
+            weight,
+            torch.stack(good, dim=1).double().numpy(),
+            torch.stack(peaks, dim=1).double().numpy(),
+        )
+        image = self.join_images(good)
+        peak = self.largest([peaks[place] for place in self.maps]) if self.localises else image
+        return HeldOutScores(found[0].indices, image.numpy(), peak.numpy())
+
+    def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
+        """Every part learns the new images; standards and weights stay as they are."""
+        for scorer, part in self._able(PartialFit):
+            part.partial_fit(stream, told_by(scorer, context))
+
+    def forget(self, stream: FeatureStream, context: FitContext) -> None:
+        """Every part forgets the images; standards and weights stay as they are."""
+        for scorer, part in self._able(Forget):
+            part.forget(stream, told_by(scorer, context))
+
+    def effective_images(self, sample_weight: NDArray[np.float64]) -> float:
+        """As few as for the part that gets least out of them."""
+        return min(
+            part.effective_images(sample_weight) for _, part in self._able(TakesSampleWeight)
+        )
+
+    def explain(self, features: Features, cell: tuple[int, int]) -> dict[str, Any]:
+        """Evidence of the first part that has some, for one map cell `(row, column)`."""
+        for scorer in self.scorers:
+            part = as_able(scorer, Explain)
+            if part is not None:
+                return part.explain(features, cell)
+        raise SettingsError(f"{self.name} cannot explain: none of its parts can")
+
+    def _able(self, ability: type[Ability]) -> Iterator[tuple[Scorer, Ability]]:
+        """Each part as one that has an ability; raises `SettingsError` when one has not."""
+        for scorer in self.scorers:
+            part = as_able(scorer, ability)
+            if part is None:
+                raise SettingsError(f"{self.name}: {scorer.name} lacks {ability.__name__}")
+            yield scorer, part
 
     def forward(self, features: Features) -> Scores:
         outputs = [scorer(features) for scorer in self.scorers]
@@ -173,6 +257,11 @@ class Fusion(Scorer):
         for place, value in enumerate(values[1:], start=1):
             joined = torch.maximum(joined, value * scale[place] + offset[place])
         return joined
+
+
+def _in_order(held_out: HeldOutScores) -> HeldOutScores:
+    order = np.argsort(held_out.indices, kind="stable")
+    return HeldOutScores(held_out.indices[order], held_out.image[order], held_out.map_peak[order])
 
 
 def told_by(scorer: Scorer, context: FitContext) -> FitContext:

@@ -81,8 +81,7 @@ class KNN(Scorer):
         self.patches = patches
         self.patch_layers = None if patch_layers is None else list(patch_layers)
         self.sigma = sigma
-        # Whether the map says where is a matter of the mode; the contract asks the instance.
-        self.__dict__["localises"] = mode == "patches"
+        self.localises = mode == "patches"
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)

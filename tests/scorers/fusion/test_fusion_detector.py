@@ -74,7 +74,7 @@ def test_a_held_out_share_calibrates_a_fusion_too(good_frames):
 def test_a_saved_fusion_loads_with_the_same_scores_and_settings(fused, good_frames, tmp_path):
     loaded = Detector.load(fused.save(tmp_path / "part.safetensors"))
     assert loaded.scorer.settings() == fused.scorer.settings()
-    assert isinstance(loaded.scorer, CrossFit)
+    assert loaded.scorer.can(CrossFit)
     frames = np.stack([prepare(frame, fused.spec) for frame in good_frames[:3]])
     for one, other in zip(loaded.run(frames)[:2], fused.run(frames)[:2], strict=True):
         np.testing.assert_array_equal(one, other)

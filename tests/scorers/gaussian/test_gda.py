@@ -87,7 +87,7 @@ def reference(train, product_of, new):
 def test_scores_are_those_of_the_formula():
     scorer = fitted(stream_of())
     assert scorer.groups() == Groups("product_scores", tuple(NAMES))
-    assert isinstance(scorer, CrossFit)
+    assert scorer.can(CrossFit)
     new = stream_of(9, seed=4)
     found = scorer(new.all_features()).extra["product_scores"].numpy()
     expected = reference(pooled(stream_of()), PRODUCT_OF, pooled(new))

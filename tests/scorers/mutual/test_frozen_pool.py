@@ -55,7 +55,7 @@ def test_a_frame_is_scored_by_the_lowest_third_of_the_kept_images(roi):
 def test_held_out_scores_are_those_of_a_fit_without_the_fold():
     stream, folds = stream_of(15), np.arange(15) % 3
     scorer = create_scorer("musc", references=4)
-    assert isinstance(scorer, CrossFit)
+    assert scorer.can(CrossFit)
     scorer.build(stream.layout)
     found = scorer.cross_fit(stream, folds, FitContext())
     scores = dict(zip(found.indices.tolist(), found.image.tolist(), strict=True))
