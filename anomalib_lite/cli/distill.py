@@ -128,15 +128,17 @@ def distill(
 def _train(run: Distillation, checkpoint: Path, minutes: float | None) -> bool:
     """Whether the last step was reached; Ctrl-C stops like a spent budget."""
     until = None if minutes is None else time.monotonic() + 60 * minutes
+    told = len(run.held_out)
     with progress_bar() as progress:
 
-        def report(step: int, error: float, measured: float | None) -> None:
-            del error
-            if measured is not None:
-                console(stderr=True).print(f"step {step}, held-out error {measured:.3f}")
-            progress("distilling", step, run.settings.steps)
+        def tell(stage: str, done: int, total: int) -> None:
+            nonlocal told
+            for step, error in run.held_out[told:]:
+                console(stderr=True).print(f"step {step}, held-out error {error:.3f}")
+            told = len(run.held_out)
+            progress(stage, done, total)
 
-        return run.run(until=until, report=report, checkpoint=checkpoint)
+        return run.run(until=until, progress=tell, checkpoint=checkpoint)
 
 
 def _tell(run: Distillation, out: Path, checkpoint: Path) -> None:

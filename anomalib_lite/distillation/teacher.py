@@ -84,22 +84,53 @@ class Targets(nn.Module):
         return grid
 
 
-def standardisation(
-    targets: Targets, batches: Callable[[], Iterable[Tensor]]
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Mean and standard deviation of each target channel, in two passes (EfficientAD 2.2).
+class TargetStatistics(nn.Module):
+    """Mean and standard deviation of each target channel; part of a checkpoint.
 
     Args:
-        targets: the teacher's side.
-        batches: gives the same crops each time, in batches of one size.
+        channels: of each target.
     """
-    mean = _averaged(targets(batch) for batch in batches())
-    squares = _averaged(
-        {name: (maps - mean[name].view(-1, 1, 1)).square() for name, maps in targets(batch).items()}
-        for batch in batches()
-    )
-    std = {name: value.sqrt().clamp(min=_LEAST_STD) for name, value in squares.items()}
-    return mean, std
+
+    def __init__(self, channels: dict[str, int]) -> None:
+        super().__init__()
+        self.names = tuple(channels)
+        for name, count in channels.items():
+            self.register_buffer(f"mean_{name}", torch.zeros(count))
+            self.register_buffer(f"std_{name}", torch.zeros(count))
+
+    @property
+    def measured(self) -> bool:
+        """Whether `measure` was called, here or before the checkpoint."""
+        return all(bool(value.any()) for value in self.std.values())
+
+    @property
+    def mean(self) -> dict[str, Tensor]:
+        """By target `(C,)`."""
+        return {name: self.get_buffer(f"mean_{name}") for name in self.names}
+
+    @property
+    def std(self) -> dict[str, Tensor]:
+        """By target `(C,)`, at least 1e-6 where measured."""
+        return {name: self.get_buffer(f"std_{name}") for name in self.names}
+
+    def measure(self, answers: Callable[[], Iterable[dict[str, Tensor]]]) -> None:
+        """Two passes (EfficientAD 2.2) over targets of batches of one size, the same each time."""
+        mean = _averaged(answers())
+        squares = _averaged(
+            {name: (maps - mean[name].view(-1, 1, 1)).square() for name, maps in batch.items()}
+            for batch in answers()
+        )
+        for name in self.names:
+            self.get_buffer(f"mean_{name}").copy_(mean[name])
+            self.get_buffer(f"std_{name}").copy_(squares[name].sqrt().clamp(min=_LEAST_STD))
+
+    def forward(self, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Standardised targets, float32."""
+        mean, std = self.mean, self.std
+        return {
+            name: (maps.float() - mean[name].view(-1, 1, 1)) / std[name].view(-1, 1, 1)
+            for name, maps in targets.items()
+        }
 
 
 def _averaged(maps_by_name: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The machine: memory, disk, threads, seeds, versions.
+"""The machine: memory, disk, threads, signals, seeds, versions.
 
 Nothing here knows what an anomaly is.
 """

@@ -159,9 +159,7 @@ class SpillStore:
         for start, end in _runs(slots):
             self._file.seek(int(slots[start]) * self._row_bytes)
             if not _read_all(self._file, numbers[start:end].data.cast("B")):
-                raise FitError(
-                    f"{self._place} was cut short while it held {self._what}; begin anew"
-                )
+                raise FitError(f"{self._place} ends before all of {self._what}; begin anew")
         return numbers.reshape(-1, *self.shape)
 
     @property

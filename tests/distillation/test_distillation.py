@@ -1,11 +1,15 @@
 """Distillation: targets, resuming, and what the written weights are."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from interruptions import at_each_write
 from safetensors.torch import load_file, save_file
 
 from anomalib_lite.backbones import create_backbone
+from anomalib_lite.distillation import train
 from anomalib_lite.distillation.pictures import PicturePool, random_crop
 from anomalib_lite.distillation.settings import DistillSettings
 from anomalib_lite.distillation.teacher import Targets
@@ -13,14 +17,21 @@ from anomalib_lite.distillation.train import Distillation
 from anomalib_lite.distillation.weights_file import model_card, read_card, write_weights
 from anomalib_lite.edge.errors import (
     AnomalibLiteError,
-    ModelFileError,
+    FitError,
     SettingsError,
     SourceError,
     WeightsError,
 )
 from anomalib_lite.edge.files import sha256_file
+from anomalib_lite.scorers.training import loop
 
 SMALL = {"batch_size": 2, "side": 64}
+
+
+@pytest.fixture
+def few_batches(monkeypatch):
+    """Of the teacher's statistics, which are not what takes time in a real run."""
+    monkeypatch.setattr(train, "_STATISTICS_BATCHES", 3)
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +158,58 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(pool, teacher, tmp_path):
     assert (tmp_path / "again.safetensors").read_bytes() == expected
 
 
+@pytest.mark.usefixtures("few_batches")
+def test_a_run_killed_at_any_write_goes_on_to_the_same_bytes(pool, teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(train, "_HELD_OUT_BATCHES", 1)
+    whole = distillation(pool, teacher, steps=3)
+    whole.run()
+    expected = write_weights(whole, tmp_path / "whole.safetensors").read_bytes()
+
+    def begin(number):
+        folder = tmp_path / str(number)
+        run = distillation(pool, teacher, steps=3)
+        run.run(checkpoint=folder / "c.safetensors")
+        write_weights(run, folder / "edge.safetensors")
+
+    def go_on(number):
+        folder = tmp_path / str(number)
+        run = distillation(pool, teacher, steps=3)
+        run.resume(folder / "c.safetensors")
+        run.run(checkpoint=folder / "c.safetensors")
+        assert run.held_out == whole.held_out
+        path = write_weights(run, folder / "edge.safetensors")
+        assert path.read_bytes() == expected, number
+
+    assert at_each_write(monkeypatch, begin, go_on) == 5  # a step each, the end, the weights
+
+
+@pytest.mark.usefixtures("few_batches")
+def test_a_run_that_is_stopped_in_python_can_go_on_where_it_is(pool, teacher, tmp_path):
+    whole, part = distillation(pool, teacher), distillation(pool, teacher)
+    whole.run()
+    while not part.run(until=0):
+        pass
+    first = write_weights(whole, tmp_path / "first.safetensors")
+    assert write_weights(part, tmp_path / "second.safetensors").read_bytes() == first.read_bytes()
+
+
+@pytest.mark.usefixtures("few_batches")
+def test_held_out_crops_are_shown_to_the_teacher_once(pool, monkeypatch):
+    teacher, batches = create_backbone("resnet18", weights="random"), []
+    extract = teacher.extract
+    monkeypatch.setattr(teacher, "extract", lambda p: batches.append(len(p)) or extract(p))
+    distillation(pool, teacher, steps=6).run()
+    assert len(batches) == 2 * 3 + 6 + 4  # statistics, steps, held-out crops
+
+
 def test_a_checkpoint_of_another_run_is_refused(pool, teacher, tmp_path):
     run = distillation(pool, teacher)
     run.run(until=0, checkpoint=tmp_path / "c.safetensors")
-    with pytest.raises(ModelFileError, match="another run"):
+    with pytest.raises(FitError, match="another run"):
         distillation(pool, teacher, steps=7).resume(tmp_path / "c.safetensors")
     (tmp_path / "c.safetensors").write_bytes(b"damaged")
-    with pytest.raises(ModelFileError, match="no checkpoint"):
+    with pytest.raises(FitError, match="damaged"):
         distillation(pool, teacher).resume(tmp_path / "c.safetensors")
 
 
@@ -168,7 +224,9 @@ def test_written_weights_are_a_backbone_that_answers_in_the_teachers_units(pool,
         maps = backbone(backbone.normalise(crops)).maps
         own = run.student(run._pixels(crops))
     for name, value in own.items():
-        wanted = value * run.std[name].view(-1, 1, 1) + run.mean[name].view(-1, 1, 1)
+        wanted = value * run.statistics.std[name].view(-1, 1, 1) + run.statistics.mean[name].view(
+            -1, 1, 1
+        )
         scale = float(wanted.abs().max())
         assert float((maps[name] - wanted).abs().max()) < 0.01 * scale
     card = read_card(path)
@@ -235,13 +293,10 @@ def test_a_run_can_start_from_weights_without_top_down_paths(pool, teacher, tmp_
 
 def test_the_last_steps_learn_with_batch_norm_as_it_is_shipped(pool, teacher):
     run = distillation(pool, teacher, steps=8)
-    for crops in run._crops():
-        before = run.student.net.trunk.stem.norm.running_mean.clone()
-        if run.mean == {}:
-            run._measure_targets()
-        run._learn(crops)
-        changed = not torch.equal(run.student.net.trunk.stem.norm.running_mean, before)
-        assert changed == (run.step <= 6)
+    norm, seen = run.student.net.trunk.stem.norm, []
+    run.run(progress=lambda *_: seen.append(norm.running_mean.clone()))
+    changed = [not torch.equal(one, other) for one, other in pairwise(seen)]
+    assert changed == [True] * 5 + [False] * 2
 
 
 def test_weights_to_start_from_are_part_of_the_checkpoint(pool, teacher, tmp_path):
@@ -255,5 +310,5 @@ def test_weights_to_start_from_are_part_of_the_checkpoint(pool, teacher, tmp_pat
     again.run()
     for name, value in whole.student.state_dict().items():
         assert torch.equal(again.student.state_dict()[name], value)
-    with pytest.raises(ModelFileError, match="another run"):
+    with pytest.raises(FitError, match="another run"):
         distillation(pool, teacher, steps=3).resume(tmp_path / "c.safetensors")

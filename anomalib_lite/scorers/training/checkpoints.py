@@ -28,7 +28,7 @@ class TrainingState:
     Attributes:
         step: steps done.
         seconds: seconds spent on them.
-        mark: twentieths of the budget that were noted.
+        mark: parts of the budget at whose end the held-out loss was noted.
         curve: (step, held-out loss) along the way.
         finished: whether the budget was spent.
     """
@@ -40,34 +40,38 @@ class TrainingState:
     finished: bool = False
 
 
-class Checkpoints:
-    """The checkpoint of one training in a folder.
+class Checkpoint:
+    """The file that a training can be continued from.
 
     Args:
-        folder: where it lies; None keeps none.
+        path: the file.
         identity: plain JSON types that must be the same to continue. The digest of the images
-            stands under `images`: trainings on other images of the same fit (folds) lie beside it.
+            may stand under `images`: see `in_folder`.
     """
 
-    def __init__(self, folder: Path | None, identity: dict[str, Any]) -> None:
-        self.folder = folder
-        self.settings = {key: value for key, value in identity.items() if key != _DATA}
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self.path = path
+        settings = {key: value for key, value in identity.items() if key != _DATA}
+        self.settings: dict[str, Any] = json.loads(json.dumps(settings))
+
+    @classmethod
+    def in_folder(cls, folder: Path, identity: dict[str, Any]) -> Checkpoint:
+        """One of several: trainings on other images of the same fit (folds) lie beside it."""
         text = json.dumps(identity, sort_keys=True)
-        self.name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+        name = f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
+        return cls(folder / name, identity)
 
     def write(
         self, module: nn.Module, optimiser: torch.optim.Optimizer, state: TrainingState
     ) -> None:
         """Replace the checkpoint; raises `AnomalibLiteError` when it cannot be written."""
-        if self.folder is None:
-            return
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         tensors = {f"module.{name}": _plain(item) for name, item in module.state_dict().items()}
-        tensors |= optimiser_tensors(optimiser)
+        tensors |= _optimiser_tensors(optimiser)
         header = json.dumps({"settings": self.settings, "state": asdict(state)}, sort_keys=True)
-        with atomic_path(self.folder / self.name) as temporary:
+        with atomic_path(self.path) as temporary:
             try:
                 save_file(tensors, temporary, metadata={_HEADER: header})
             except SafetensorError as error:
@@ -77,43 +81,44 @@ class Checkpoints:
         """Take the checkpoint up; None when there is none yet.
 
         Raises:
-            FitError: it is damaged, or all that lies there belongs to another fit.
+            FitError: it is damaged, or belongs to another training.
         """
-        if self.folder is None:
-            return None
-        path = self.folder / self.name
-        if not path.is_file():
-            self._refuse_foreign()
+        if not self.path.is_file():
             return None
         try:
-            header, tensors = _load(path)
+            header, tensors = _load(self.path)
+            if header["settings"] != self.settings:
+                raise FitError(
+                    f"{self.path}: is the checkpoint of another run; repeat its options or write "
+                    "elsewhere"
+                )
             state = TrainingState(**header["state"])
             state.curve = [(int(step), float(loss)) for step, loss in state.curve]
             module.load_state_dict(tensors_below(tensors, "module."), strict=True)
-            restore_optimiser(optimiser, tensors)
+            _restore_optimiser(optimiser, tensors)
         except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise FitError(
-                f"{path}: the checkpoint is damaged ({type(error).__name__}); delete it and fit "
-                "again without --resume"
+                f"{self.path}: the checkpoint is damaged ({type(error).__name__}); delete it and "
+                "begin again without --resume"
             ) from error
         return state
 
-    def _refuse_foreign(self) -> None:
-        """A checkpoint of this fit on other images is a fold; one of another fit is a mistake."""
-        assert self.folder is not None
-        mine = json.loads(json.dumps(self.settings))
+    def refuse_rivals(self) -> None:
+        """What lies beside is this fit on other images, or a mistake; raises FitError for that."""
         found = []
-        for path in self.folder.glob("*.safetensors"):
+        for path in self.path.parent.glob("*.safetensors"):
             try:
                 found.append(_load(path)[0]["settings"])
             except (KeyError, ValueError, RuntimeError, OSError):
                 continue
         # Several detectors that are fitted together share the folder.
+        mine = self.settings
         rivals = [other for other in found if other.get("detector") == mine.get("detector")]
         if rivals and mine not in rivals:
             raise FitError(
-                f"{self.folder} holds a checkpoint of another fit (other settings, seed, steps or "
-                "weights); repeat the command that wrote it, or leave --resume out to start again"
+                f"{self.path.parent} holds a checkpoint of another fit (other settings, seed, "
+                "steps or weights); repeat the command that wrote it, or leave --resume out to "
+                "start again"
             )
 
 
@@ -133,8 +138,7 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().contiguous()
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's moments by name, for a checkpoint; `restore_optimiser` takes them back."""
+def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{_OPTIMISER}{index}.{key}": _plain(value)
         for index, moments in optimiser.state_dict()["state"].items()
@@ -143,7 +147,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Moments into the memory layout of their parameters: fused steps read both side by side."""
     parameters = [item for group in optimiser.param_groups for item in group["params"]]
     for name, value in tensors_below(tensors, _OPTIMISER).items():

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers.base import FeatureStream, FitContext
-from anomalib_lite.scorers.training.checkpoints import Checkpoints, TrainingState
+from anomalib_lite.scorers.base import FeatureStream, FitContext, Progress, no_progress
+from anomalib_lite.scorers.training.checkpoints import Checkpoint, TrainingState
+from anomalib_lite.system.interrupts import stop_on_interrupt
 
 CHECKPOINT_SECONDS = 120.0
 DECAY_FROM = 0.95
 """Share of the budget after which the learning rate falls (66,500 of 70,000 steps; EfficientAD)."""
 DECAY_FACTOR = 0.1
-_MARKS = 20
 _READ = 16
 _LARGEST_SEED = 1 << 63
 
@@ -65,6 +62,16 @@ class Budget:
         return max(by_steps, by_time)
 
 
+Schedule = Callable[[int, float], float]
+"""Number of a step and share of the budget spent before it -> factor of the learning rate."""
+
+
+def fall_at_the_end(step: int, spent: float) -> float:
+    """A tenth in the last twentieth of the budget."""
+    del step
+    return DECAY_FACTOR if spent >= DECAY_FROM else 1.0
+
+
 @dataclass
 class Training:
     """What is trained, and how one step goes.
@@ -73,10 +80,12 @@ class Training:
         module: holds all that is trained.
         optimiser: over its parameters.
         step_loss: number of the step -> loss to descend.
-        held_out_loss: the loss on good images that are not trained on.
+        held_out_loss: the loss on images that are not trained on.
         identity: what must be the same to continue: settings, seed, weights, data.
         stage: words for the progress line.
-        decay: whether the learning rate falls to a tenth at the end of the budget.
+        schedule: of the learning rate that the optimiser begins with.
+        clip: largest norm of all gradients together; None leaves them.
+        marks: how often the held-out loss is noted over the budget.
     """
 
     module: nn.Module
@@ -85,65 +94,106 @@ class Training:
     held_out_loss: Callable[[], float]
     identity: dict[str, Any]
     stage: str = "training"
-    decay: bool = True
+    schedule: Schedule = fall_at_the_end
+    clip: float | None = None
+    marks: int = 20
     rates: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rates = [float(group["lr"]) for group in self.optimiser.param_groups]
 
-    def set_rate(self, spent: float) -> None:
-        """The learning rate of a step that begins with this share of the budget spent."""
-        factor = DECAY_FACTOR if self.decay and spent >= DECAY_FROM else 1.0
+    def step(self, number: int, spent: float) -> None:
+        """One step of the optimiser, begun with this share of the budget spent."""
+        factor = self.schedule(number, spent)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-
-    def step(self, number: int) -> None:
-        """One step of the optimiser."""
         self.optimiser.zero_grad(set_to_none=True)
         self.step_loss(number).backward()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
         self.optimiser.step()
 
 
 def train(training: Training, budget: Budget, context: FitContext) -> TrainingState:
-    """Train until the budget is spent or a person presses Ctrl-C.
+    """A scorer's training, as `train_steps`, with the checkpoint folder of its context.
 
-    With a checkpoint folder the state is written every two minutes and at the end, and
-    `context.resume` continues from there. Then the first Ctrl-C ends the training after the current
-    step, so that what was learnt can be used; a second one raises `KeyboardInterrupt`. Without a
-    folder the first one does.
+    With a folder `context.resume` continues from there, and the first Ctrl-C ends the training so
+    that what was learnt can be used. Without one it raises `KeyboardInterrupt`.
+
+    Raises:
+        FitError: the loss is not finite; the checkpoint is damaged or of another fit.
+    """
+    if context.checkpoint is None:
+        return train_steps(training, budget, progress=context.progress)
+    checkpoint = Checkpoint.in_folder(context.checkpoint, training.identity)
+    state = None
+    if context.resume:
+        state = checkpoint.read(training.module, training.optimiser)
+        if state is None:
+            checkpoint.refuse_rivals()
+    return train_steps(
+        training,
+        budget,
+        state=state,
+        checkpoint=checkpoint,
+        progress=context.progress,
+        stoppable=True,
+    )
+
+
+def train_steps(
+    training: Training,
+    budget: Budget,
+    *,
+    state: TrainingState | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = no_progress,
+    stoppable: bool = False,
+    until: float | None = None,
+) -> TrainingState:
+    """Train until the budget is spent, a person presses Ctrl-C, or time is up.
+
+    Args:
+        training: what, and how.
+        budget: how long.
+        state: where to go on, changed on the way; None begins.
+        checkpoint: written every two minutes and at the end.
+        progress: called after each step.
+        stoppable: the first Ctrl-C ends the training after the current step; a second one raises
+            `KeyboardInterrupt`.
+        until: end, unfinished, after the first step beyond this `time.monotonic()`.
 
     Returns:
         Steps and seconds spent, and the held-out losses along the way.
 
     Raises:
-        FitError: the loss is not finite; the checkpoint is damaged or of another fit.
+        FitError: the loss is not finite.
     """
-    checkpoints = Checkpoints(context.checkpoint, training.identity)
-    state = TrainingState()
-    if context.resume:
-        state = checkpoints.read(training.module, training.optimiser) or state
+    state = state or TrainingState()
     started = saved = time.monotonic()
     before = state.seconds
-    stoppable = context.checkpoint is not None
     with torch.enable_grad(), stop_on_interrupt(stoppable) as stop_asked:
-        while budget.spent(state.step, state.seconds) < 1 and not stop_asked():
-            training.set_rate(budget.spent(state.step, state.seconds))
-            training.step(state.step)
+        while (spent := budget.spent(state.step, state.seconds)) < 1:
+            training.step(state.step, spent)
+            now = time.monotonic()
             state.step += 1
-            state.seconds = before + time.monotonic() - started
+            state.seconds = before + now - started
             _mark(training, budget, state)
-            _tell(training, budget, state, context)
-            if time.monotonic() - saved >= CHECKPOINT_SECONDS:
-                checkpoints.write(training.module, training.optimiser, state)
+            _tell(training, budget, state, progress)
+            if stop_asked() or (until is not None and now > until):
+                break
+            if checkpoint is not None and now - saved >= CHECKPOINT_SECONDS:
+                checkpoint.write(training.module, training.optimiser, state)
                 saved = time.monotonic()
     state.finished = budget.spent(state.step, state.seconds) >= 1
-    checkpoints.write(training.module, training.optimiser, state)
+    if checkpoint is not None:
+        checkpoint.write(training.module, training.optimiser, state)
     return state
 
 
 def _mark(training: Training, budget: Budget, state: TrainingState) -> None:
-    """Note the held-out loss whenever another twentieth of the budget is spent."""
-    mark = int(_MARKS * min(1.0, budget.spent(state.step, state.seconds)))
+    """Note the held-out loss whenever another part of the budget is spent."""
+    mark = int(training.marks * min(1.0, budget.spent(state.step, state.seconds)))
     if mark == state.mark:
         return
     state.mark = mark
@@ -157,39 +207,14 @@ def _mark(training: Training, budget: Budget, state: TrainingState) -> None:
     state.curve.append((state.step, loss))
 
 
-def _tell(training: Training, budget: Budget, state: TrainingState, context: FitContext) -> None:
+def _tell(training: Training, budget: Budget, state: TrainingState, progress: Progress) -> None:
     remark = f" | held-out loss {state.curve[-1][1]:.4g}" if state.curve else ""
     if budget.steps is not None and budget.minutes is None:
-        context.progress(f"{training.stage}, steps{remark}", state.step, budget.steps)
+        progress(f"{training.stage}, steps{remark}", state.step, budget.steps)
         return
     # Percent of whichever limit is nearer.
     done = min(1000, int(1000 * budget.spent(state.step, state.seconds)))
-    context.progress(f"{training.stage}, thousandths of the budget{remark}", done, 1000)
-
-
-@contextmanager
-def stop_on_interrupt(wanted: bool = True) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into an answer of True; the next acts as it did before.
-
-    Only the main thread can receive it; elsewhere, or if not wanted, the answer stays False.
-    """
-    asked = threading.Event()
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: object) -> None:
-        del number, frame
-        asked.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield asked.is_set
-    finally:
-        if signal.getsignal(signal.SIGINT) is note:
-            signal.signal(signal.SIGINT, previous)
+    progress(f"{training.stage}, thousandths of the budget{remark}", done, 1000)
 
 
 def step_seed(seed: int, step: int, purpose: str) -> int:

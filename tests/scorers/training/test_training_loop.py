@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from interruptions import at_each_write
 from torch import nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
@@ -18,6 +19,7 @@ from anomalib_lite.scorers.training.loop import (
     held_back,
     step_seed,
     train,
+    train_steps,
 )
 from anomalib_lite.system.seeding import seeded
 
@@ -39,7 +41,7 @@ class Line(nn.Module):
             self.line = nn.Linear(1, 1)
 
 
-def lesson(optimiser="adam", *, identity=None, held_out=None, seen=None, decay=True):
+def lesson(optimiser="adam", *, identity=None, held_out=None, seen=None, **options):
     """A training whose steps draw their points from the number of the step."""
     line = Line()
     if optimiser == "adam":
@@ -63,7 +65,7 @@ def lesson(optimiser="adam", *, identity=None, held_out=None, seen=None, decay=T
         loss,
         held_out or error,
         identity or {"settings": 1, "images": "a"},
-        decay=decay,
+        **options,
     )
 
 
@@ -92,11 +94,65 @@ def test_the_held_out_loss_is_noted_at_each_twentieth_of_the_budget(steps, marks
     assert [step for step, _ in state.curve] == marks
 
 
-@pytest.mark.parametrize(("decay", "last"), [(True, 0.01), (False, 0.1)])
-def test_the_learning_rate_falls_to_a_tenth_in_the_last_twentieth(decay, last):
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ({}, [0.1] * 38 + [0.01] * 2),
+        ({"schedule": lambda step, spent: 1 - spent}, [0.1 * (1 - k / 40) for k in range(40)]),
+        ({"schedule": lambda step, spent: 1 / (1 + step)}, [0.1 / (1 + k) for k in range(40)]),
+    ],
+    ids=["a tenth in the last twentieth", "by the budget", "by the step"],
+)
+def test_the_learning_rate_follows_its_schedule(options, rates):
     seen = []
-    train(lesson(seen=seen, decay=decay)[1], Budget(steps=40), FitContext())
-    assert [rate for _, rate in seen] == pytest.approx([0.1] * 38 + [last] * 2)
+    train(lesson(seen=seen, **options)[1], Budget(steps=40), FitContext())
+    assert [rate for _, rate in seen] == pytest.approx(rates)
+
+
+def test_gradients_are_cut_to_a_length():
+    (free, task), (cut, short) = lesson("sgd"), lesson("sgd", clip=0.01)
+    before = weights(free)
+    for training in (task, short):
+        train(training, Budget(steps=1), FitContext())
+    assert float((weights(free) - before).norm()) > 0.05
+    assert float((weights(cut) - before).norm()) == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("marks", [1, 4, 40])
+def test_the_held_out_loss_is_noted_as_often_as_asked(marks):
+    state = train(lesson(marks=marks)[1], Budget(steps=40), FitContext())
+    assert [step for step, _ in state.curve] == list(range(40 // marks, 41, 40 // marks))
+
+
+def test_a_training_whose_time_is_up_ends_after_a_step_and_goes_on():
+    (whole, task), (part, again) = lesson(), lesson()
+    train(task, Budget(steps=5), FitContext())
+    state = train_steps(again, Budget(steps=5), until=0)
+    assert (state.step, state.finished) == (1, False)
+    state = train_steps(again, Budget(steps=5), state=state)
+    assert (state.step, state.finished) == (5, True)
+    assert torch.equal(weights(part), weights(whole))
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_a_training_killed_at_any_write_goes_on_to_the_same_bits(tmp_path, monkeypatch, optimiser):
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    whole, task = lesson(optimiser)
+    expected = train(task, Budget(steps=9), FitContext())
+
+    def begin(number):
+        context = FitContext(checkpoint=tmp_path / str(number))
+        train(lesson(optimiser)[1], Budget(steps=9), context)
+
+    def go_on(number):
+        line, task = lesson(optimiser)
+        context = FitContext(checkpoint=tmp_path / str(number), resume=True)
+        state = train(task, Budget(steps=9), context)
+        assert torch.equal(weights(line), weights(whole))
+        assert state.curve == expected.curve
+        assert len(list((tmp_path / str(number)).iterdir())) == 1  # nothing half written is left
+
+    assert at_each_write(monkeypatch, begin, go_on) == 10
 
 
 def test_a_budget_of_minutes_ends_by_the_clock(monkeypatch):
