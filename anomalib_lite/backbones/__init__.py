@@ -17,6 +17,7 @@ from anomalib_lite.backbones import pixels as _pixels  # noqa: F401 - registers 
 from anomalib_lite.backbones.base import Backbone, BackboneFactory, register_backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
 from anomalib_lite.backbones.options import NORMALISATION, checked_options
+from anomalib_lite.edge.plain import plain
 
 __all__ = [
     "Backbone",
@@ -55,13 +56,16 @@ def create_backbone(
         WeightsError: no weights, or weights that do not fit.
     """
     factory: BackboneFactory
+    name, layers = plain(name), plain(layers)
+    if isinstance(layers, str):
+        layers = [layers]
     if name in register_backbone.known:
         factory = register_backbone.known[name]
     else:
         from anomalib_lite.backbones.timm_backbone import TimmBackbone
 
         factory = partial(TimmBackbone, name)
-    checked = checked_options(name, factory, options)
+    checked = checked_options(name, factory, plain(options))
     own = {key: value for key, value in checked.items() if key not in NORMALISATION}
     backbone = factory(layers=layers, weights=weights, input_hw=input_hw, **own)
     backbone.take_options(checked)
@@ -70,7 +74,7 @@ def create_backbone(
 
 def list_backbones(pattern: str = "*") -> list[str]:
     """Names of registered and timm backbones that match a shell pattern."""
-    from anomalib_lite.backbones.timm_backbone import import_timm
+    from anomalib_lite.backbones.timm_models import import_timm
 
     own = [name for name in register_backbone.known if fnmatch(name, pattern)]
     return sorted(own) + list(import_timm().list_models(pattern))

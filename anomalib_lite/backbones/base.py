@@ -77,13 +77,6 @@ class Backbone(nn.Module, ABC):
         """The layout of `Features` at an input size, with an optional region of interest."""
         return FeatureLayout(input_hw, self.layer_infos(input_hw), roi)
 
-    def round_to_half(self) -> None:
-        """Round the weights of convolutions and products to what half precision can hold."""
-        with torch.no_grad():
-            for weight in self.parameters():
-                if weight.ndim > 1:
-                    weight.copy_(weight.half())
-
     def normalise(self, frames_nhwc: Tensor) -> Tensor:
         """Prepared frames uint8 `(N, H, W, 3)` -> normalised float32 `(N, 3, H, W)`."""
         return frames_nhwc.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift

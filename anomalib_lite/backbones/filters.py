@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anomalib_lite.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, register_backbone
 from anomalib_lite.backbones.features import LayerInfo
-from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.errors import SettingsError, did_you_mean
 
 _OCTAVES = 3
 _CELL = 4
@@ -81,7 +81,10 @@ class FilterBackbone(Backbone):
         chosen = known if layers is None else [layer for layer in known if layer in layers]
         unknown = sorted(set(layers or ()) - set(known))
         if unknown or not chosen:
-            raise SettingsError(f"filters has no layer {unknown}; choose from {', '.join(known)}")
+            raise SettingsError(
+                f"filters has no layer {unknown}{did_you_mean(' '.join(unknown), known)}; choose "
+                f"from {', '.join(known)}"
+            )
         self.name = "filters"
         self.layer_names = chosen
         self.weights_sha256 = "none (fixed filters)"

@@ -13,7 +13,7 @@ from anomalib_lite.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, 
 from anomalib_lite.backbones.features import LayerInfo
 from anomalib_lite.backbones.pdn import EMBEDDING, EdgeNetwork, PatchNetwork
 from anomalib_lite.backbones.weights import find_weights, fit_weights, read_weights
-from anomalib_lite.edge.errors import SettingsError, WeightsError
+from anomalib_lite.edge.errors import SettingsError, WeightsError, did_you_mean
 from anomalib_lite.system.seeding import seeded
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -39,7 +39,9 @@ class _PatchBackbone(Backbone):
         ]
         if unknown or not chosen:
             raise SettingsError(
-                f"{name} has no layer {unknown}; choose from {', '.join(self.known_layers)}"
+                f"{name} has no layer {unknown}"
+                f"{did_you_mean(' '.join(unknown), self.known_layers)}; choose from "
+                f"{', '.join(self.known_layers)}"
             )
         self.name = name
         self.layer_names = chosen

@@ -99,6 +99,38 @@ def digest_tensors(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def no_weights(name: str, reason: str) -> str:
+    """What to say when neither the weights folder nor the hub has a network.
+
+    Args:
+        name: timm name.
+        reason: why the hub gave nothing, in a word.
+    """
+    file, folder = f"{name}.safetensors", os.environ.get(WEIGHTS_FOLDER_VARIABLE)
+    if folder:
+        where, do = f"{folder} ({WEIGHTS_FOLDER_VARIABLE}) has no {file}", f"put {file} there"
+    else:
+        where = f"{WEIGHTS_FOLDER_VARIABLE} is not set"
+        do = f"set it to a folder that holds {file}"
+    return (
+        f"no weights for {name}: {where}, and the model hub cannot be reached ({reason}); {do}, "
+        "give --weights FILE, or use the backbone 'pdn_edge', whose weights are in the package"
+    )
+
+
+def missing_tensors(target: torch.nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """Tensors of `target` that `state` lacks or has in another shape, by name and reason."""
+    given = {plain_name(key): value for key, value in state.items()}
+    wrong = []
+    for key, value in target.state_dict().items():
+        tensor = given.get(plain_name(key))
+        if tensor is None and not key.endswith("num_batches_tracked"):
+            wrong.append(f"{key} is missing")
+        elif tensor is not None and tensor.shape != value.shape:
+            wrong.append(f"{key} is {_size(tensor)}, not {_size(value)}")
+    return wrong
+
+
 def fit_weights(
     target: torch.nn.Module, state: dict[str, Tensor], *, name: str, origin: str
 ) -> None:
@@ -111,25 +143,23 @@ def fit_weights(
     Raises:
         WeightsError: tensors are missing or of another shape.
     """
-    given = {_plain(key): value for key, value in state.items()}
     wanted = target.state_dict()
-    chosen, wrong = {}, []
-    for key, value in wanted.items():
-        tensor = given.get(_plain(key))
-        if tensor is None and key.endswith("num_batches_tracked"):
-            tensor = value
-        if tensor is None or tensor.shape != value.shape:
-            wrong.append(key)
-        else:
-            chosen[key] = tensor
+    wrong = missing_tensors(target, state)
     if wrong:
+        some = ", ".join(wrong[:3]) + (", …" if len(wrong) > 3 else "")
         raise WeightsError(
             f"{origin}: does not fit {name}: {len(wrong)} of {len(wanted)} tensors are missing or "
-            f"of another shape (first: {wrong[0]}); check that the file is for {name}"
+            f"of another shape ({some}); check that the file is for {name} and reaches as deep as "
+            "the layers that are read"
         )
-    target.load_state_dict(chosen)
+    given = {plain_name(key): value for key, value in state.items()}
+    target.load_state_dict({key: given.get(plain_name(key), wanted[key]) for key in wanted})
 
 
-def _plain(key: str) -> str:
-    key = key.removeprefix("model.")
-    return key.replace(".", "_")
+def plain_name(key: str) -> str:
+    """A tensor's or module's name without separators and wrappers, for comparisons."""
+    return key.removeprefix("model.").replace(".", "_")
+
+
+def _size(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a single number"

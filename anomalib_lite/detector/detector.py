@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.detector.file import DetectorState, content_of, read_state, write_state
+from anomalib_lite.detector.half_storage import stores_half
 from anomalib_lite.detector.learner import Learner
 from anomalib_lite.edge.errors import AnomalibLiteError
 
@@ -116,7 +117,7 @@ class Detector(Learner):
             ExportState(
                 fitted=self,
                 network=self.graph.merged(),
-                stores_half=self.scorer.stores_half,
+                stores_half=stores_half(self.scorer),
                 spec=self.spec,
                 calibration=state.calibration,
                 samples=state.data.samples,

@@ -163,5 +163,5 @@ class Learner(Predictor):
     def recalibrate(self, max_false_reject: float) -> Self:
         """Take the threshold for another false-reject rate from the same held-out scores."""
         self._calibration = self.calibration.with_rate(max_false_reject)
-        self.max_false_reject = max_false_reject
+        self.max_false_reject = self._calibration.max_false_reject
         return self

@@ -13,15 +13,19 @@ from torch import Tensor
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.detector.graph import DetectorGraph
+from anomalib_lite.detector.half_storage import round_to_half, stores_half
 from anomalib_lite.detector.training_record import FittedData
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.errors import FitError, SettingsError, did_you_mean
 from anomalib_lite.edge.outputs import Outputs
+from anomalib_lite.edge.plain import is_number, is_whole, plain
 from anomalib_lite.edge.predict import Predicts
-from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.prepare import InputSpec, as_spec
 from anomalib_lite.scorers import create_scorer
 
 _FRAMES_AT_ONCE = 4
+
+_CALIBRATIONS = ("auto", "folds", "holdout")
 
 
 class Predictor(Predicts):
@@ -41,11 +45,18 @@ class Predictor(Predicts):
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        if calibration not in ("auto", "folds", "holdout"):
-            raise SettingsError(f"calibration is {calibration!r}; choose auto, folds or holdout")
-        if not 0 < max_false_reject < 1:
+        detector, backbone, layers = plain(detector), plain(backbone), plain(layers)
+        calibration, max_false_reject, seed = map(plain, (calibration, max_false_reject, seed))
+        if calibration not in _CALIBRATIONS:
+            meant = did_you_mean(str(calibration), _CALIBRATIONS)
+            raise SettingsError(
+                f"calibration is {calibration!r}{meant}; choose auto, folds or holdout"
+            )
+        if not (is_number(max_false_reject) and 0 < max_false_reject < 1):
             raise SettingsError(f"max_false_reject is {max_false_reject}; choose between 0 and 1")
-        self.spec = _as_spec(image_size)
+        if not is_whole(seed):
+            raise SettingsError(f"seed is {seed!r}; give a whole number")
+        self.spec = as_spec(image_size)
         self.scorer = create_scorer(detector, **settings)
         preferred, preferred_layers = self.scorer.default_backbone()
         if backbone in (None, preferred) and layers is None:
@@ -57,8 +68,8 @@ class Predictor(Predicts):
             input_hw=self.spec.size_hw,
             options=backbone_options,
         )
-        if self.scorer.stores_half:
-            self.backbone.round_to_half()
+        if stores_half(self.scorer):
+            round_to_half(self.backbone)
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
         self.graph = DetectorGraph(self.backbone, self.scorer).eval()
         self.calibration_method = calibration
@@ -135,12 +146,3 @@ class Predictor(Predicts):
             f"{type(self).__name__}({self.scorer.name!r}, backbone={self.backbone.name!r}, "
             f"image_size=({height}, {width}), {fitted})"
         )
-
-
-def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:
-    if isinstance(image_size, InputSpec):
-        return image_size
-    if isinstance(image_size, int):
-        return InputSpec(height=image_size, width=image_size)
-    height, width = image_size
-    return InputSpec(height=height, width=width)

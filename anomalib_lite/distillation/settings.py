@@ -7,6 +7,7 @@ from typing import get_args
 
 from anomalib_lite.backbones.pdn import Size
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.plain import plain_fields
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class DistillSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         if self.size not in get_args(Size):
             raise SettingsError(f"size is {self.size!r}; choose small, medium or edge")
         if self.steps < 1 or self.batch_size < 1:

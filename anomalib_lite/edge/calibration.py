@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
+from anomalib_lite.edge.plain import is_number, plain
 
 
 def images_needed(max_false_reject: float) -> int:
@@ -79,7 +80,7 @@ def operating_point(
     Doubtful images have no part in the threshold; the rate is what it would be were they all good
     and above it.
     """
-    if not 0 < max_false_reject < 1:
+    if not (is_number(max_false_reject) and 0 < max_false_reject < 1):
         raise SettingsError(
             f"the false-reject rate is {max_false_reject}; choose a value between 0 and 1"
         )
@@ -177,6 +178,7 @@ class Calibration:
 
     def with_rate(self, max_false_reject: float) -> Calibration:
         """The same images, another requested false-reject rate."""
+        max_false_reject = plain(max_false_reject)
         operating_point(np.asarray(self.scores), max_false_reject)
         return replace(self, max_false_reject=max_false_reject)
 

@@ -6,8 +6,9 @@ it without a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 _REASONS_SHOWN = 3
 
@@ -69,6 +70,13 @@ class ExportError(AnomalibLiteError):
 
 class SettingsError(AnomalibLiteError):
     """A setting is unknown or out of range."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean padim?)"` where a known name is close to the given one, else empty."""
+    lower = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anomalib_lite.edge.errors import FrameError, SettingsError
+from anomalib_lite.edge.foreign import is_pil_image, is_torch_tensor
 from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
 from anomalib_lite.edge.prepare import InputSpec
 
@@ -60,16 +61,6 @@ def as_frame(item: Any, spec: InputSpec, value_range: ValueRange | None = None) 
     if hasattr(item, "__array__") and not isinstance(item, (np.generic, Mapping)):
         return as_pixels(np.asarray(item), spec, value_range)
     raise FrameError(f"{_EXPECTED}, got {type(item).__name__}")
-
-
-def is_torch_tensor(item: Any) -> bool:
-    """Whether it is a torch tensor, without importing torch."""
-    return _is_a("torch", "Tensor", item)
-
-
-def is_pil_image(item: Any) -> bool:
-    """Whether it is a PIL image, without importing PIL."""
-    return _is_a("PIL.Image", "Image", item)
 
 
 def as_pixels(pixels: Frame, spec: InputSpec, value_range: ValueRange | None) -> Frame:
@@ -150,7 +141,3 @@ def _turned(pixels: Frame, orientation: int) -> Frame:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def _is_a(module: str, name: str, item: Any) -> bool:
-    return any(kind.__name__ == name and kind.__module__ == module for kind in type(item).__mro__)

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from anomalib_lite.edge.frame_like import ValueRange, as_frame, is_pil_image, is_torch_tensor
+from anomalib_lite.edge.foreign import is_pil_image, is_torch_tensor
+from anomalib_lite.edge.frame_like import ValueRange, as_frame
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Job, Source, SourceLike, open_source

@@ -16,6 +16,7 @@ from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import Outputs, extra_difference, kept_values, relative_difference
+from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec, prepare
 
@@ -72,7 +73,7 @@ class EdgeModel(Predicts):
         self.path = Path(path)
         with returned_after_use():
             sealed = verify_seal(self.path)
-            self._engine: Engine = open_engine(self.path, engine, threads=threads)
+            self._engine: Engine = open_engine(self.path, plain(engine), threads=plain(threads))
             self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
             if not sealed:
                 raise damaged(path)

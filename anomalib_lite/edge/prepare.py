@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.edge.errors import FrameError, SettingsError
+from anomalib_lite.edge.errors import FrameError, SettingsError, did_you_mean
 from anomalib_lite.edge.frames import Exif, Frame
+from anomalib_lite.edge.plain import is_whole, plain
 
 Colour: TypeAlias = Literal["rgb", "grey"]
 Alpha: TypeAlias = Literal["opaque", "ignore"]
@@ -56,6 +57,14 @@ class InputSpec:
     aspect: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "colour", "bit_depth", "alpha", "exif", "aspect"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        if self.roi is not None:
+            object.__setattr__(self, "roi", np.asarray(self.roi, bool))
+        for name in ("height", "width", "bit_depth"):
+            if not is_whole(getattr(self, name)):
+                words = name.replace("_", " ")
+                raise SettingsError(f"{words} is {getattr(self, name)!r}; give a whole number")
         for side, pixels in (("height", self.height), ("width", self.width)):
             if not _MIN_SIDE <= pixels <= _MAX_SIDE:
                 raise SettingsError(
@@ -69,7 +78,10 @@ class InputSpec:
             ("exif", self.exif, get_args(Exif)),
         ):
             if value not in allowed:
-                raise SettingsError(f"{field} is {value!r}; choose one of {', '.join(allowed)}")
+                raise SettingsError(
+                    f"{field} is {value!r}{did_you_mean(str(value), allowed)}; choose one of "
+                    f"{', '.join(allowed)}"
+                )
         if self.roi is not None and self.roi.shape != self.size_hw:
             raise SettingsError(f"region of interest is {self.roi.shape}, input is {self.size_hw}")
 
@@ -137,6 +149,23 @@ class InputSpec:
             roi=roi,
             aspect=float(fields["aspect"]) if "aspect" in fields else None,
         )
+
+
+def as_spec(image_size: Any) -> InputSpec:
+    """The declaration for a side, `(height, width)`, or one that is made already.
+
+    Raises:
+        SettingsError: it is none of these, or out of range.
+    """
+    if isinstance(image_size, InputSpec):
+        return image_size
+    size = plain(image_size)
+    sides = size if isinstance(size, list) else [size, size]
+    if len(sides) != 2 or not all(map(is_whole, sides)):
+        raise SettingsError(
+            f"image_size is {size!r}; give a side in pixels, (height, width), or an InputSpec"
+        )
+    return InputSpec(height=sides[0], width=sides[1])
 
 
 def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.plain import plain_fields
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.scorers import create_scorer, list_scorers
 
@@ -53,6 +54,7 @@ class EvaluationSettings:
     unlabelled_shift: bool = False
 
     def __post_init__(self) -> None:
+        plain_fields(self)
         for name in ("data", "detectors", "backbones"):
             _refuse_empty_or_twice(name, getattr(self, name))
         parts = [part for name in self.detectors for part in name.split("+")]

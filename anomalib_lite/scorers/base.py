@@ -152,8 +152,8 @@ class Scorer(nn.Module, ABC):
             files, results and reports repeat it.
         localises: whether the map says where.
         memory_settings: settings whose smaller values take less memory to fit.
-        stores_half: whether files hold weights in half precision; backbone and scorer are then
-            rounded before anything is fitted or judged, so that all forms are one model.
+        tolerates_half: whether the fitted state is exact in half precision, so that a detector
+            may store it, and round the backbone, so.
         stopped_early: a person ended the last fit before its budget was spent.
     """
 
@@ -162,7 +162,7 @@ class Scorer(nn.Module, ABC):
     localises: bool = True
     memory_settings: ClassVar[tuple[str, ...]] = ()
     layout: FeatureLayout
-    stores_half: bool = False
+    tolerates_half: bool = False
     stopped_early: bool = False
 
     def settings(self) -> dict[str, Any]:
@@ -202,8 +202,8 @@ class Scorer(nn.Module, ABC):
         """Take fitted state from a file; buffers ending in `_` get their shape from it."""
         for name, tensor in tensors.items():
             *parents, last = name.split(".")
-            owner = self.get_submodule(".".join(parents))
             if last.endswith("_"):
                 # A copy: a mapped file may lie at odd addresses, where products round otherwise.
+                owner = self.get_submodule(".".join(parents))
                 owner.register_buffer(last, tensor.clone())
         self.load_state_dict(tensors, strict=True)

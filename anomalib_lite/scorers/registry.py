@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.plain import plain
 from anomalib_lite.scorers.base import Scorer
 from anomalib_lite.scorers.fusion.create import create_fusion, settings_by_member
 from anomalib_lite.scorers.fusion.fusion import SEPARATOR
@@ -29,6 +30,7 @@ def create_scorer(name: str, **settings: Any) -> Scorer:
     Raises:
         SettingsError: an unknown name or setting.
     """
+    name, settings = str(plain(name)), plain(settings)
     if SEPARATOR in name:
         own, of_member = settings_by_member(name, settings)
         members = [create_scorer(member, **given) for member, given in of_member.items()]

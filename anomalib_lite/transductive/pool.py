@@ -22,7 +22,7 @@ from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
 from anomalib_lite.edge.errors import FrameError, SettingsError, telling_reasons
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.prediction import make_prediction
-from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.prepare import InputSpec, as_spec
 from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source, SourceLike, open_source, read_ahead
 from anomalib_lite.scorers import FitContext, Progress, ScorePool, create_scorer
@@ -69,7 +69,7 @@ class Pool:
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        self.spec = _as_spec(image_size)
+        self.spec = as_spec(image_size)
         self.scorer = create_scorer(detector, **settings)
         if not self.scorer.can(ScorePool):
             raise SettingsError(f"{detector} cannot judge a pool by itself; choose musc")
@@ -225,11 +225,3 @@ def _stamp(name: str) -> list[int]:
     except OSError:
         return []
     return [facts.st_size, facts.st_mtime_ns]
-
-
-def _as_spec(image_size: int | tuple[int, int] | InputSpec) -> InputSpec:
-    if isinstance(image_size, InputSpec):
-        return image_size
-    if isinstance(image_size, int):
-        return InputSpec(height=image_size, width=image_size)
-    return InputSpec(height=image_size[0], width=image_size[1])

@@ -146,7 +146,7 @@ def candidates(backbone: str, input_hw: tuple[int, int]) -> list[str] | None:
     """Layers of a backbone with strides 4 to 16, None for all that it reads by default."""
     if backbone in register_backbone.known:
         return None
-    from anomalib_lite.backbones.timm_backbone import layer_strides
+    from anomalib_lite.backbones.timm_models import layer_strides
 
     strides = layer_strides(backbone, input_hw)
     found = [name for name, stride in strides.items() if STRIDES[0] <= stride <= STRIDES[1]]

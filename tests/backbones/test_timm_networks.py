@@ -1,10 +1,18 @@
 """timm networks as backbones: shapes as data, layers by name."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from anomalib_lite.backbones import create_backbone
+from anomalib_lite.backbones.timm_models import import_timm
+from anomalib_lite.backbones.weights import plain_name
 from anomalib_lite.edge import SettingsError
+
+timm = import_timm()
 
 DEFAULTS = {
     "resnet18": {"layer1": (64, 4), "layer2": (128, 8), "layer3": (256, 16)},
@@ -16,9 +24,9 @@ DEFAULTS = {
         "blocks.11": (192, 16),
     },
     "swin_tiny_patch4_window7_224": {
-        "layers_0": (96, 4),
-        "layers_1": (192, 8),
-        "layers_2": (384, 16),
+        "layers.0": (96, 4),
+        "layers.1": (192, 8),
+        "layers.2": (384, 16),
     },
 }
 
@@ -32,8 +40,7 @@ def test_maps_are_as_the_layout_says(name, size_hw):
     infos = backbone.layout(size_hw).layers
     assert len(infos) == len(DEFAULTS[name])
     assert [(info.channels, info.stride) for info in infos] == list(DEFAULTS[name].values())
-    if not name.startswith("swin"):
-        assert [info.name for info in infos] == list(DEFAULTS[name])
+    assert [info.name for info in infos] == list(DEFAULTS[name])
     with torch.no_grad():
         maps = backbone(torch.rand(2, 3, *size_hw)).maps
     assert list(maps) == [info.name for info in infos]
@@ -79,7 +86,7 @@ def test_the_class_token_is_a_map_of_one_cell_after_the_final_norm(name, width):
     pixels = torch.rand(2, 3, 112, 112)
     with torch.no_grad():
         maps = backbone(pixels).maps
-        whole = backbone.net.model.forward_features(pixels)
+        whole = backbone.net.forward_features(pixels)
         plain = create_backbone(name, layers=["blocks.2"], weights="random", input_hw=(112, 112))
         torch.testing.assert_close(plain(pixels).maps["blocks.2"], maps["blocks.2"])
     assert list(maps) == layers
@@ -97,7 +104,7 @@ def test_the_class_token_of_clip_is_projected():
     with torch.no_grad():
         token = backbone(torch.rand(1, 3, 64, 64)).maps["class_token"]
     assert token.shape == (1, info.channels, 1, 1)
-    assert info.channels == backbone.net.model.head.out_features != 256
+    assert info.channels == backbone.net.head.out_features != 256
 
 
 def test_a_network_without_a_class_token_says_so():
@@ -112,8 +119,21 @@ def test_a_network_without_a_class_token_says_so():
     [
         ("resnet81", {}, "unknown backbone 'resnet81'; choose 'pdn_edge' or a timm name (simi"),
         ("", {}, "unknown backbone ''"),
-        ("resnet18", {"layers": ["layer9"]}, "resnet18 has no layer ['layer9']; choose from act1"),
-        ("resnet18", {"layers": []}, "choose from act1, layer1"),
+        (
+            "resnet18",
+            {"layers": ["layer1", "layer22"]},
+            "resnet18 has no layer 'layer22'; did you mean layer2 or layer2.1 or layer2.0? choose "
+            "from act1, layer1, layer2, layer3, layer4, blocks inside them such as layer4.1, and",
+        ),
+        (
+            "vit_tiny_patch16_224",
+            {"layers": ["block.3"], "input_hw": (32, 32)},
+            "no layer 'block.3'; did you mean blocks.3 or blocks.9 or blocks.8? choose from "
+            "blocks.0, blocks.1, …, blocks.11, and pooled",
+        ),
+        ("resnet18", {"layers": ["poled"]}, "did you mean pooled?"),
+        ("resnet18", {"layers": ["conv1"]}, "has no layer 'conv1'; choose from act1"),
+        ("resnet18", {"layers": []}, "no layer of resnet18 is named; leave layers out"),
         (
             "vit_tiny_patch16_224",
             {"input_hw": (100, 72)},
@@ -126,3 +146,132 @@ def test_what_cannot_be_built_is_said_in_one_line(name, options, message):
         create_backbone(name, weights="random", **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet18", {"layer1": (64, 4, 16), "layer2.0": (128, 8, 8)}),
+        ("mobilenetv2_100", {"blocks.3.1": (64, 16, 4), "blocks.3": (64, 16, 4)}),
+        ("tf_efficientnet_lite0", {"blocks.3": (80, 16, 4), "blocks.5": (192, 32, 2)}),
+        ("convnext_atto", {"stages.1.blocks.0": (80, 8, 8), "stages.1": (80, 8, 8)}),
+        ("swin_tiny_patch4_window7_224", {"layers.1.blocks.0": (192, 8, 8)}),
+        ("regnetx_002", {"s2.b1": (56, 8, 8)}),
+        ("mobilevit_xxs", {"stages.4.1": (80, 32, 2)}),
+        ("vit_tiny_patch16_224", {"blocks.3": (192, 16, 4)}),
+        ("mobilenetv2_100", {"blocks.3.0": (64, 16, 4), "pooled": (1280, 64, 1)}),
+        ("vit_tiny_patch16_224", {"pooled": (192, 64, 1), "class_token": (192, 64, 1)}),
+    ],
+)
+def test_every_stage_and_block_is_read_by_name(name, expected):
+    backbone = create_backbone(name, layers=list(expected), weights="random", input_hw=(64, 64))
+    infos = backbone.layout((64, 64)).layers
+    found = {info.name: (info.channels, info.stride, info.grid_hw[0]) for info in infos}
+    assert found == expected
+    assert backbone.settings()["layers"] == [info.name for info in infos] == list(found)
+    maps = backbone(torch.rand(2, 3, 64, 64)).maps
+    assert [maps[info.name].shape for info in infos] == [
+        (2, info.channels, *info.grid_hw) for info in infos
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "last"),
+    [
+        ("resnet18", "layer2.0", "layer2.0"),
+        ("mobilenetv2_100", "blocks.3.1", "blocks.3.1"),
+        ("tf_efficientnet_lite0", "blocks.2", "blocks.2"),
+        ("convnext_atto", "stages.1.blocks.0", "stages_1.blocks.0"),
+        ("swin_tiny_patch4_window7_224", "layers.0.blocks.0", "layers_0.blocks.0"),
+        ("vit_tiny_patch16_224", "blocks.3", "model.blocks.3"),
+    ],
+)
+def test_nothing_behind_the_deepest_layer_is_kept_computed_or_asked_for(
+    name, layer, last, tmp_path
+):
+    backbone = create_backbone(name, layers=[layer], weights="random", input_hw=(64, 64))
+    held = list(backbone.net.state_dict())
+    assert held[-1].startswith(last)
+    whole = timm.create_model(name, num_classes=0, **_fixed(name)).eval()
+    deeper = _after(whole, layer)
+    assert deeper
+    assert not {plain_name(key) for key in deeper} & {plain_name(key) for key in held}
+    needed = {key: value for key, value in whole.state_dict().items() if key not in deeper}
+    save_file(needed, tmp_path / "needed.safetensors")
+    loaded = create_backbone(
+        name, layers=[layer], weights=tmp_path / "needed.safetensors", input_hw=(64, 64)
+    )
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(pixels).maps[layer], _read(whole, layer, pixels))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("mobilenetv2_100", ["blocks.2"]),
+        ("vit_tiny_patch16_224", ["blocks.3"]),
+        ("vit_tiny_patch16_224", ["blocks.3", "class_token"]),
+        ("swin_tiny_patch4_window7_224", ["layers.0"]),
+    ],
+)
+def test_tensors_of_earlier_versions_load_also_inside_another_module(name, layers):
+    backbone = create_backbone(name, layers=layers, weights="random", input_hw=(64, 64))
+    outer = torch.nn.ModuleDict({"student": backbone})
+    state = {key: value + 1 for key, value in outer.state_dict().items()}
+    earlier = {**state, "student.net.blocks.99.bn.weight": torch.ones(3)}
+    if "class_token" in layers:  # was read from inside timm's extractor once
+        earlier = {
+            key.replace("student.net.", "student.net.model."): value
+            for key, value in earlier.items()
+        }
+    outer.load_state_dict(earlier, strict=True)
+    assert all(torch.equal(value, state[key]) for key, value in outer.state_dict().items())
+    weight = next(key for key in reversed(state) if key.endswith(".weight"))
+    missing = {key: value for key, value in state.items() if key != weight}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        outer.load_state_dict(missing, strict=True)
+
+
+def test_two_threads_and_copies_read_their_own_maps():
+    backbone = create_backbone("resnet18", layers=["layer1.0"], weights="random", input_hw=(32, 32))
+    pixels = [torch.full((1, 3, 32, 32), float(value)) for value in range(8)]
+    expected = [backbone(item).maps["layer1.0"] for item in pixels]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda item: backbone(item).maps["layer1.0"], pixels))
+    assert all(map(torch.equal, found, expected))
+    assert torch.equal(copy.deepcopy(backbone)(pixels[3]).maps["layer1.0"], expected[3])
+
+
+def test_a_block_that_gives_no_map_is_named():
+    with pytest.raises(SettingsError, match=r"layer serial_blocks2\.0 gives no map|has no layer"):
+        create_backbone(
+            "coat_lite_tiny", layers=["serial_blocks2.0"], weights="random", input_hw=(64, 64)
+        )
+
+
+def _fixed(name):
+    return {"img_size": (64, 64)} if name.startswith(("vit", "swin")) else {}
+
+
+def _after(network, layer):
+    """Tensors of what comes after a layer in the order of definition."""
+    found, passed = [], False
+    inside = network.get_submodule(layer)
+    last = list(inside.modules())[-1]
+    for name, module in network.named_modules():
+        if passed:
+            found += [f"{name}.{key}" for key in module.state_dict() if "." not in key]
+        passed = passed or module is last
+    return found
+
+
+def _read(network, layer, pixels):
+    taken = []
+    handle = network.get_submodule(layer).register_forward_hook(lambda *a: taken.append(a[-1]))
+    network(pixels)
+    handle.remove()
+    (output,) = taken
+    if output.ndim == 3:  # tokens, the class token first
+        return output[:, 1:].transpose(1, 2).reshape(1, -1, 4, 4)
+    return output.permute(0, 3, 1, 2) if hasattr(network, "output_fmt") else output

@@ -58,7 +58,8 @@ def test_weights_are_loaded_and_their_digest_kept(folder, by, monkeypatch):
 
 def test_real_weights_fit(shared_weights, monkeypatch):
     monkeypatch.setenv("ANOMALIB_LITE_WEIGHTS", str(shared_weights))
-    for name in ("resnet18", "mobilenetv2_100", "vit_tiny_patch16_224"):
+    for path in sorted(shared_weights.glob("*.safetensors")):
+        name = path.stem
         backbone = create_backbone(name, input_hw=(64, 96))
         assert backbone.weights_sha256 == sha256_file(shared_weights / f"{name}.safetensors")
         with torch.no_grad():
@@ -102,22 +103,45 @@ def test_missing_files_and_folders_are_named(tmp_path, monkeypatch):
         build()
 
 
-def test_without_weights_and_network_the_error_is_quick_and_says_what_to_do(tmp_path, monkeypatch):
+@pytest.mark.parametrize("place", ["unset", "folder"])
+def test_without_weights_and_network_the_error_is_quick_and_says_what_to_do(
+    place, tmp_path, monkeypatch
+):
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("ANOMALIB_LITE_WEIGHTS", raising=False)
+    if place == "unset":
+        monkeypatch.delenv("ANOMALIB_LITE_WEIGHTS", raising=False)
+        where = "ANOMALIB_LITE_WEIGHTS is not set"
+        todo = "set it to a folder that holds resnet34.safetensors"
+    else:
+        monkeypatch.setenv("ANOMALIB_LITE_WEIGHTS", str(tmp_path))
+        where = f"{tmp_path} (ANOMALIB_LITE_WEIGHTS) has no resnet34.safetensors"
+        todo = "put resnet34.safetensors there"
     before = constants.HF_HUB_OFFLINE
     started = time.monotonic()
     with pytest.raises(WeightsError) as caught:
         create_backbone("resnet34", **SIZE)
     assert time.monotonic() - started < 10
     message = str(caught.value)
-    assert "no weights for resnet34" in message
-    assert "ANOMALIB_LITE_WEIGHTS" in message
-    assert "'pdn_edge', whose weights are in the package" in message
+    assert f"no weights for resnet34: {where}, and the model hub cannot be reached" in message
+    assert f"{todo}, give --weights FILE, or use the backbone 'pdn_edge'" in message
     assert "\n" not in message
     assert before == constants.HF_HUB_OFFLINE
+
+
+def test_a_file_that_lacks_what_is_read_is_refused_with_a_few_names(folder):
+    with pytest.raises(WeightsError) as caught:
+        create_backbone(
+            "resnet18",
+            layers=["layer1", "layer2"],
+            weights=folder / "resnet18.safetensors",
+            **SIZE,
+        )
+    message = str(caught.value)
+    assert "(layer2.0.conv1.weight is missing, layer2.0.bn1.weight is missing, " in message
+    assert message.count("is missing") == 3
+    assert "reaches as deep as the layers that are read" in message
 
 
 def test_names_are_compared_without_separators_and_extras_are_ignored():
@@ -131,7 +155,7 @@ def test_names_are_compared_without_separators_and_extras_are_ignored():
     fit_weights(target, state, name="net", origin="file")
     assert torch.equal(target.stages_0.weight, torch.ones(2, 2))
     state["stages.0.bias"] = torch.zeros(3)
-    with pytest.raises(WeightsError, match=r"1 of 2 tensors .* \(first: stages_0\.bias\)"):
+    with pytest.raises(WeightsError, match=r"1 of 2 tensors .* \(stages_0\.bias is 3, not 2\)"):
         fit_weights(target, state, name="net", origin="file")
 
 

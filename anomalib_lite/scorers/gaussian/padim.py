@@ -89,7 +89,7 @@ class PaDiM(Scorer):
         self.regularisation = regularisation
         self.sigma = sigma
         self.compact = compact
-        self.stores_half = compact is not None
+        self.tolerates_half = compact is not None
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
