@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,6 +76,7 @@ def main(
 def run() -> None:
     """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
     previous = signal.signal(signal.SIGINT, _interrupt_once)
+    warnings.showwarning = _warn_in_one_line
     try:
         app()
     except ImportError as error:
@@ -99,6 +101,10 @@ def run() -> None:
     finally:
         if signal.getsignal(signal.SIGINT) is _interrupt_once:
             signal.signal(signal.SIGINT, previous)
+
+
+def _warn_in_one_line(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _advice(error: ImportError) -> str | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_lite.backbones.features import FeatureLayout, Features
+from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.abilities import (
     Ability,
@@ -113,6 +114,12 @@ class Fusion(Scorer):
         super().build(layout)
         for scorer in self.scorers:
             scorer.build(layout)
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Each part takes its own as it does alone."""
+        for scorer in self.scorers:
+            scorer.load_tensors(tensors_below(tensors, f"members.{scorer.name}."))
+        super().load_tensors(tensors)
 
     def memory_bytes(self) -> int:
         """Sum over the parts: one learns after the other, but what is learnt stays."""

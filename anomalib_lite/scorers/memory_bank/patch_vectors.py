@@ -22,6 +22,7 @@ from anomalib_lite.edge.errors import SettingsError
 Embedding = Literal["authors", "plain"]
 
 _USUAL_STRIDES = (8, 16)
+_MERGED = 2  # channels in one number, at most: the 1024 of a WideResNet-50's layer3 become 512
 
 
 def choose_layers(layout: FeatureLayout, names: Sequence[str] | None) -> list[LayerInfo]:
@@ -80,6 +81,19 @@ def authors_kernel(channels: int, layers: int, dimension: int) -> Tensor:
     return torch.cat(blocks).reshape(owned, inputs, 3, 3).float()
 
 
+def authors_width(layers: Sequence[LayerInfo]) -> int:
+    """Length of the authors' vector when nobody names one.
+
+    As many numbers per layer as the finest has channels, which gives the paper's 1024 for the two
+    layers of a WideResNet-50. Where that would average more than the paper's two channels into one
+    number, as in networks whose fine layers are narrow, it is as many as the widest layer has: then
+    no channel is averaged with another.
+    """
+    channels = [layer.channels for layer in layers]
+    narrow = max(channels) > _MERGED * channels[0]
+    return len(layers) * (max(channels) if narrow else channels[0])
+
+
 class PatchEmbedding(nn.Module):
     """Feature maps -> one vector per cell of the finest chosen layer, `(N, h * w, d)`.
 
@@ -87,11 +101,12 @@ class PatchEmbedding(nn.Module):
         layers: finest first.
         embedding: `"authors"` or `"plain"`.
         dimension: length d of the authors' vector, a multiple of the number of layers; None takes
-            layers times the channels of the finest one (1024 for the two of a WideResNet-50).
+            `authors_width`.
 
     Attributes:
         grid_hw: cells.
         width: d.
+        widened: what to tell about a length that is not the usual one; else empty.
     """
 
     def __init__(
@@ -105,9 +120,13 @@ class PatchEmbedding(nn.Module):
         self.embedding = embedding
         self.grid_hw = self.layers[0].grid_hw
         self.width = sum(layer.channels for layer in self.layers)
+        self.widened = ""
         if embedding == "authors":
             count = len(self.layers)
-            self.width = dimension or count * self.layers[0].channels
+            self.width = dimension or authors_width(self.layers)
+            usual = count * self.layers[0].channels
+            if dimension is None and self.width != usual:
+                self.widened = _told(self.layers, usual, self.width)
             if self.width % count:
                 raise SettingsError(
                     f"dimension is {dimension}; choose a multiple of {count}, the number of layers"
@@ -131,3 +150,12 @@ class PatchEmbedding(nn.Module):
             parts.append(part)
         cells = self.grid_hw[0] * self.grid_hw[1]
         return torch.cat(parts, dim=1).reshape(-1, self.width, cells).transpose(1, 2)
+
+
+def _told(layers: Sequence[LayerInfo], usual: int, width: int) -> str:
+    finest, widest = layers[0], max(layers, key=lambda layer: layer.channels)
+    return (
+        f"patch vectors have {width} numbers, not {usual}: {finest.name} has only "
+        f"{finest.channels} channels, and averaging the {widest.channels} of {widest.name} into as "
+        "few would blur them; set dimension to choose the length"
+    )

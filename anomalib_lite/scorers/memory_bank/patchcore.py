@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -36,7 +37,8 @@ class PatchCore(PatchBank):
         embedding: `"authors"` (3x3 kernels that equal the authors' pooling) or `"plain"` (3x3 means
             of all channels, longer vectors).
         patch_layers: layer names; None takes those of stride 8 and 16.
-        dimension: length of the authors' vector; None takes layers x channels of the finest.
+        dimension: length of the authors' vector; None takes layers x channels of the finest, or of
+            the widest where that has more than twice as many.
         coreset_ratio: share of the good patches to keep (0.1 in the paper), when neither `rows` nor
             `megabytes` is given.
         rows: budget: patches to keep; 4,000 when none of the three is given.
@@ -96,15 +98,20 @@ class PatchCore(PatchBank):
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
-        self.patches = PatchEmbedding(
-            choose_layers(layout, self.patch_layers), self.embedding, self.dimension
-        )
+        self._embed(self.dimension)
         grid = self.patches.grid_hw
         share = layout.cell_share(grid)
         self.register_buffer("inside", (share > 0).float(), persistent=False)
         self._cells = np.flatnonzero(share.numpy().ravel() > 0)
         self.enlarge = EnlargeAndBlur(grid, layout.input_hw, self.sigma, share, layout.roi)
         self.near = None
+        if isinstance(self.window, int):
+            self._refuse_empty_windows(self.window)
+
+    def _embed(self, dimension: int | None) -> None:
+        self.patches = PatchEmbedding(
+            choose_layers(self.layout, self.patch_layers), self.embedding, dimension
+        )
         self._budget = BankBudget(
             self.coreset_ratio,
             self.rows,
@@ -112,8 +119,13 @@ class PatchCore(PatchBank):
             self.buffer_megabytes,
             self.patches.width,
         )
-        if isinstance(self.window, int):
-            self._refuse_empty_windows(self.window)
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        width = tensors["bank_"].shape[1] if "bank_" in tensors else self.patches.width
+        if self.dimension is None and width != self.patches.width:
+            # Fitted when narrow networks were given shorter vectors.
+            self._embed(width)
+        super().load_tensors(tensors)
 
     def memory_bytes(self) -> int:
         return self._budget.memory_bytes()
@@ -175,6 +187,8 @@ class PatchCore(PatchBank):
     def _good_patches(
         self, stream: FeatureStream, context: FitContext, earlier: int = 0, *, again: bool = False
     ) -> GoodPatches:
+        if self.patches.widened:
+            warnings.warn(self.patches.widened, stacklevel=2)
         images = earlier + len(stream)
         return GoodPatches(
             self.patches, self._cells, self._budget, images, context.seed, again=again
