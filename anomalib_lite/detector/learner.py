@@ -141,7 +141,7 @@ class Learner(Predictor):
         with telling_reasons(stream.skipped):
             return self._take(forget_images(self.scorer, data, stream, context))
 
-    def _stream(self, source: FramesLike, value_range: ValueRange | None) -> ImageStream:
+    def _stream(self, source: FramesLike, value_range: ValueRange | None = None) -> ImageStream:
         if isinstance(source, Iterator):
             raise SourceError(
                 f"a {type(source).__name__} can be read once, and a fit reads its images several "

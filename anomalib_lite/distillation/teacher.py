@@ -85,7 +85,7 @@ class Targets(nn.Module):
 
 
 class TargetStatistics(nn.Module):
-    """Mean and standard deviation of each target channel; part of a checkpoint.
+    """Mean and standard deviation of each target channel; a part of the run's checkpoint.
 
     Args:
         channels: of each target.

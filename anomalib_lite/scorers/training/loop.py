@@ -102,11 +102,14 @@ class Training:
     def __post_init__(self) -> None:
         self.rates = [float(group["lr"]) for group in self.optimiser.param_groups]
 
-    def step(self, number: int, spent: float) -> None:
-        """One step of the optimiser, begun with this share of the budget spent."""
+    def set_rate(self, number: int, spent: float) -> None:
+        """The learning rate of a step that begins with this share of the budget spent."""
         factor = self.schedule(number, spent)
         for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
+
+    def step(self, number: int) -> None:
+        """One step of the optimiser."""
         self.optimiser.zero_grad(set_to_none=True)
         self.step_loss(number).backward()
         if self.clip is not None:
@@ -174,7 +177,8 @@ def train_steps(
     before = state.seconds
     with torch.enable_grad(), stop_on_interrupt(stoppable) as stop_asked:
         while (spent := budget.spent(state.step, state.seconds)) < 1:
-            training.step(state.step, spent)
+            training.set_rate(state.step, spent)
+            training.step(state.step)
             now = time.monotonic()
             state.step += 1
             state.seconds = before + now - started

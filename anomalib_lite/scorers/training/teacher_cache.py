@@ -34,7 +34,7 @@ class TeacherCache:
     def maps(self, index: int, pixels: Tensor) -> dict[str, Tensor]:
         """Maps by layer of the image `index`, whose pixels are `(1, 3, H, W)`.
 
-        A number may as well stand for a batch that is always the same.
+        An index may as well stand for a batch that is always the same.
 
         Raises:
             FitError: they are not finite.
