@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AnomalyEstimator": "anomalib_lite.detector.estimator",
     "Detector": "anomalib_lite.detector.detector",
     "EdgeModel": "anomalib_lite.edge",
     "InputSpec": "anomalib_lite.edge",
@@ -31,6 +32,7 @@ __all__ = ["__version__", *sorted(_HOMES)]
 if TYPE_CHECKING:
     from anomalib_lite.backbones import list_backbones as list_backbones
     from anomalib_lite.detector.detector import Detector as Detector
+    from anomalib_lite.detector.estimator import AnomalyEstimator as AnomalyEstimator
     from anomalib_lite.edge import AnomalibLiteError as AnomalibLiteError
     from anomalib_lite.edge import EdgeModel as EdgeModel
     from anomalib_lite.edge import InputSpec as InputSpec
