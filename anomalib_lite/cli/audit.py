@@ -7,34 +7,31 @@ from typing import Annotated
 
 import typer
 
-from anomalib_lite.cli.common import console, parse_settings, parse_size
-from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE
-from anomalib_lite.cli.score_pool import judge_to_folder, tell_unreadable
+from anomalib_lite.cli.common import console
+from anomalib_lite.cli.grouped import grouped, option_names
+from anomalib_lite.cli.options import ResumePool, Seed, Threads
+from anomalib_lite.cli.reading import Files
+from anomalib_lite.cli.score_pool import PoolNetwork, judge, tell_unreadable
 
 _TOP_SHOWN = 10
+_JUDGE = "musc"
 
 
+@grouped
 def audit(
-    folder: Annotated[str, typer.Argument(help="Images that should be good: a folder or a glob.")],
-    out: Annotated[Path, typer.Option(help="Folder for audit.html, pool.json, results.jsonl.")],
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="A vision transformer is best, e.g. vit_tiny_patch16_224."),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Weights of the backbone (.safetensors).")
-    ] = None,
-    image_size: Annotated[
-        str, typer.Option(help="What the network sees, pixels: 224 or HxW.")
-    ] = "224",
-    recursive: Annotated[bool, RECURSIVE] = True,
-    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run in OUT.")
-    ] = False,
-    setting: Annotated[
-        list[str] | None, typer.Option("--set", help="Setting of musc: --set judges=100.")
-    ] = None,
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER", help="Images that should be good: a folder or a glob."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for audit.html, pool.json, results.jsonl."),
+    ],
+    network: PoolNetwork,
+    files: Files,
+    resume: ResumePool = False,
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
     """Rank a supposedly good folder; suspects are shown beside the images most like them.
 
@@ -44,25 +41,13 @@ def audit(
     from rich.markup import escape
     from rich.table import Table
 
-    from anomalib_lite.transductive.pool import Pool
+    from anomalib_lite.report.pool_folder import PoolOutput
+    from anomalib_lite.system.threads import use_threads
 
-    pool = Pool(
-        "musc",
-        backbone=backbone,
-        weights=weights,
-        image_size=parse_size(image_size),
-        **parse_settings(setting or []),
-    )
-    report, _ = judge_to_folder(
-        pool,
-        folder,
-        out,
-        recursive=recursive,
-        max_megapixels=max_megapixels,
-        resume=resume,
-        title="Audit of a folder that should be good",
-        stem="audit",
-    )
+    use_threads(threads)
+    pool = network.pool(_JUDGE, seed, option_names(audit))
+    title = "Audit of a folder that should be good"
+    report, _ = judge(pool, folder, files, PoolOutput(out, stem="audit", title=title), resume)
     screen = console()
     screen.print(
         f"audit: {len(report.suspects)} of {len(report.names)} images stand out, see "

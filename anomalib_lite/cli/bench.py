@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from anomalib_lite.cli.common import console, open_model, parse_size
+from anomalib_lite.cli.common import console, open_model
+from anomalib_lite.cli.options import FRAMES, AsJson, EngineOption, ModelFile, Threads
+from anomalib_lite.cli.progress import progress_bar
+from anomalib_lite.cli.values import parse_size
 
 
 def bench(
-    model: Annotated[Path, typer.Argument(help="Edge file (.onnx) or detector (.safetensors).")],
+    model: ModelFile,
     frame_size: Annotated[
-        str | None, typer.Option(help="Size of the frames, HxW; default: as fitted.")
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Size of the frames, e.g. 1024x1280. Default: as fitted.",
+            rich_help_panel=FRAMES,
+        ),
     ] = None,
-    frames: Annotated[int, typer.Option(help="Timed frames.", min=5)] = 200,
-    engine: Annotated[
-        str, typer.Option(help="onnxruntime, cuda, openvino or openvino-bf16.")
-    ] = "onnxruntime",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    frames: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Timed frames.", min=5, max=1_000_000, rich_help_panel=FRAMES
+        ),
+    ] = 200,
+    engine: EngineOption = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Time decode, prepare, network and post-processing of one frame: p50, p99, frames/s."""
     from rich.table import Table
 
     from anomalib_lite.edge.benchmark import measure
 
-    opened = open_model(model, engine=engine)
-    size = parse_size(frame_size) if frame_size else None
-    result = measure(opened, frame_hw=size, repeats=frames)
+    size = None if frame_size is None else parse_size(frame_size)
+    opened = open_model(model, engine=engine, threads=threads)
+    with progress_bar() as progress:
+        result = measure(
+            opened,
+            frame_hw=size,
+            repeats=frames,
+            progress=lambda done, total: progress("timing frames", done, total),
+        )
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
         return

@@ -7,23 +7,28 @@ from typing import Annotated
 
 import typer
 
-from anomalib_lite.cli.common import console
-
-FAILED = 1
+from anomalib_lite.cli.common import CHECK_FAILED, console
+from anomalib_lite.cli.options import EngineOption, Threads
 
 
 def check(
-    model: Annotated[Path, typer.Argument(help="Edge file (.onnx).")],
-    engine: Annotated[
-        str, typer.Option(help="onnxruntime, cuda, openvino or openvino-bf16.")
-    ] = "onnxruntime",
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Edge file (.onnx).")],
+    engine: EngineOption = None,
+    threads: Threads = None,
 ) -> None:
     """Run the probe frames inside the file on this machine; exit status 1 when they differ."""
     from rich.table import Table
 
+    from anomalib_lite.edge.cpu import use_threads
+    from anomalib_lite.edge.errors import ModelFileError
     from anomalib_lite.edge.model import EdgeModel
 
-    edge = EdgeModel(model, engine=engine, self_test=False)
+    if model.suffix == ".safetensors":
+        raise ModelFileError(
+            f"{model}: is a detector; check proves an edge file, so export it to .onnx first"
+        )
+    use_threads(threads)
+    edge = EdgeModel(model, engine=engine or "onnxruntime", self_test=False)
     results = edge.check()
     table = Table("probe frame", "fitted model", "this machine", "difference", "")
     for result in results:
@@ -45,4 +50,4 @@ def check(
         + ("[green]reproduces the fitted model[/green]" if passed else "[red]does not[/red]")
     )
     if not passed:
-        raise typer.Exit(FAILED)
+        raise typer.Exit(CHECK_FAILED)

@@ -1,26 +1,20 @@
-"""What several commands share: the console, progress bars, opening a model, parsing sizes."""
+"""What several commands share: the console, exit statuses, opening a model."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.model import EdgeModel
-    from anomalib_lite.scorers import Progress
 
-WEIGHTS: Any = typer.Option(
-    help="Weights of the backbone (.safetensors); default: the folder in ANOMALIB_LITE_WEIGHTS, "
-    "then the hub."
-)
+CHECK_FAILED = 1
+USER_ERROR = 2
+UNUSABLE = 3
+INTERRUPTED = 130
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -30,86 +24,68 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A progress call-back that draws bars with the time left on stderr."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def bold(text: object) -> str:
+    """Text in bold, for a console that reads markup; brackets in a path are not markup."""
+    from rich.markup import escape
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    screen = console(stderr=True)
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bars:
-        tasks: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int) -> None:
-            name = stage.partition(" | ")[0]
-            if name not in tasks:
-                tasks[name] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[name], description=stage, completed=done, total=total or None)
-
-        yield advance
+    return f"[bold]{escape(str(text))}[/bold]"
 
 
 def open_model(
-    path: Path, *, max_false_reject: float | None = None, engine: str = "onnxruntime"
+    path: Path,
+    *,
+    max_false_reject: float | None = None,
+    engine: str | None = None,
+    threads: int | None = None,
 ) -> EdgeModel | Detector:
-    """Open an edge file (`.onnx`) or a detector (`.safetensors`)."""
-    from anomalib_lite.edge.errors import ModelFileError, SettingsError
+    """Open an edge file (`.onnx`) or a detector (`.safetensors`).
+
+    Args:
+        path: the file.
+        max_false_reject: another rate than the stored one.
+        engine: what computes an edge file; None is ONNX Runtime.
+        threads: set for OpenCV, the engine or torch; None takes what the machine allows.
+
+    Raises:
+        ModelFileError: the file is of another kind, damaged or absent.
+        SettingsError: an engine for a detector, which torch computes; a rate out of range.
+    """
+    from anomalib_lite.edge import cpu
+    from anomalib_lite.edge.errors import ModelFileError
 
     if path.suffix == ".onnx":
         from anomalib_lite.edge.model import EdgeModel
 
-        return EdgeModel(path, engine=engine, max_false_reject=max_false_reject)
+        cpu.use_threads(threads)
+        return EdgeModel(path, engine=engine or "onnxruntime", max_false_reject=max_false_reject)
     if path.suffix == ".safetensors":
-        try:
-            from anomalib_lite.detector.detector import Detector
-        except ImportError as error:
-            raise SettingsError(
-                f"{path}: a .safetensors detector needs torch; pip install "
-                "'anomalib-lite[train]', or export it to .onnx where torch is"
-            ) from error
-        detector = Detector.load(path)
-        if max_false_reject is not None:
-            detector.recalibrate(max_false_reject)
-        return detector
+        return _open_detector(path, max_false_reject, engine, threads)
     raise ModelFileError(
         f"{path}: expected a .onnx edge file or a .safetensors detector"
         + ("" if path.exists() else " (and there is no such file)")
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`"256"` -> (256, 256), `"256x320"` -> height 256, width 320."""
+def _open_detector(
+    path: Path, max_false_reject: float | None, engine: str | None, threads: int | None
+) -> Detector:
     from anomalib_lite.edge.errors import SettingsError
 
-    sides = text.lower().split("x")
-    if not all(side.strip().isdecimal() for side in sides) or len(sides) > 2:
-        raise SettingsError(f"size {text!r} is not understood; write 256 or HxW such as 256x320")
-    values = [int(side) for side in sides]
-    return values[0], values[-1]
-
-
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """`["sigma=3", "components=low"]` -> settings; values are read as JSON, else as text."""
-    from anomalib_lite.edge.errors import SettingsError
-
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        name, separator, value = pair.partition("=")
-        if not separator or not name:
-            raise SettingsError(f"setting {pair!r} is not understood; write name=value")
-        try:
-            settings[name] = json.loads(value)
-        except ValueError:
-            settings[name] = value
-    return settings
+    if engine is not None:
+        raise SettingsError(
+            f"--engine {engine}: {path} is computed by torch; export it to .onnx, or leave "
+            "--engine out"
+        )
+    try:
+        from anomalib_lite.detector.detector import Detector
+        from anomalib_lite.system.threads import use_threads
+    except ImportError as error:
+        raise SettingsError(
+            f"{path}: a .safetensors detector needs torch; pip install "
+            "'anomalib-lite[train]', or export it to .onnx where torch is"
+        ) from error
+    use_threads(threads)
+    detector = Detector.load(path)
+    if max_false_reject is not None:
+        detector.recalibrate(max_false_reject)
+    return detector

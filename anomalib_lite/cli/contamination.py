@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from anomalib_lite.cli.common import console, progress_bar
+import typer
+
+from anomalib_lite.cli.common import console
+from anomalib_lite.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from anomalib_lite.curation.audit_report import AuditReport
@@ -13,29 +17,52 @@ if TYPE_CHECKING:
     from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.sources import Source, SourceLike
 
-CONTAMINATION = ("trust", "audit", "exclude", "downweight")
-AUDIT_BY = ("detector", "musc")
 _TOP_SHOWN = 10
 
 
-def check_contamination(contamination: str, audit_by: str) -> None:
-    """Raise `SettingsError` where the options are unknown or do not go together."""
-    from anomalib_lite.edge.errors import SettingsError
+@dataclass(frozen=True, kw_only=True)
+class Contamination:
+    """What to do about images among the good ones that may not be good."""
 
-    if contamination not in CONTAMINATION:
-        raise SettingsError(
-            f"--contamination {contamination}: choose one of {', '.join(CONTAMINATION)}"
-        )
-    if audit_by not in AUDIT_BY:
-        raise SettingsError(f"--audit-by {audit_by}: choose one of {', '.join(AUDIT_BY)}")
-    if audit_by != AUDIT_BY[0] and contamination == "trust":
-        raise SettingsError(f"--audit-by {audit_by}: add --contamination audit, or leave it out")
+    panel: ClassVar[str] = "Folders that nobody has looked through"
+    contamination: Annotated[
+        Literal["trust", "audit", "exclude", "downweight"],
+        typer.Option(
+            metavar="HOW",
+            help="trust takes every image as good; audit also ranks them by how odd they look to "
+            "models fitted on the others (OUT.audit.html); exclude then fits without the "
+            "suspects; downweight also counts images less the odder they look.",
+        ),
+    ] = "trust"
+    audit_by: Annotated[
+        Literal["detector", "musc"],
+        typer.Option(
+            metavar="WHO",
+            help="Who ranks: detector, models of its own kind fitted on the others; musc, the "
+            "images by each other: for small defects where the detector judges the part as a "
+            "whole. Its cost grows with their square.",
+        ),
+    ] = "detector"
+
+    @property
+    def audited(self) -> bool:
+        """Whether the images are ranked before the fit."""
+        return self.contamination != "trust"
+
+    def check(self, resume: bool) -> None:
+        """Raise `SettingsError` where options do not go together."""
+        from anomalib_lite.edge.errors import SettingsError
+
+        if self.audit_by != "detector" and not self.audited:
+            raise SettingsError(
+                f"--audit-by {self.audit_by}: add --contamination audit, or leave it out"
+            )
+        if resume and self.audited:
+            raise SettingsError("--resume continues one training; leave --contamination out")
 
 
-def fit_audited(
-    fitted: Detector, source: SourceLike, out: Path, contamination: str, audit_by: str
-) -> None:
-    """Audit the images, write what was found beside `out`, then fit as `--contamination` says."""
+def fit_audited(fitted: Detector, source: SourceLike, out: Path, options: Contamination) -> None:
+    """Audit the images, write what was found beside `out`, then fit as the options say."""
     import json
 
     from anomalib_lite.curation.downweight import fit_down_weighted
@@ -45,10 +72,11 @@ def fit_audited(
     from anomalib_lite.edge.sources import open_source
     from anomalib_lite.report.audit import write_audit
 
+    contamination = options.contamination
     if contamination == "downweight":
         require_sample_weight(fitted.scorer)
     frames = open_source(source, exif=fitted.spec.exif)
-    report = _audited(fitted, frames, audit_by)
+    report = _audited(fitted, frames, options.audit_by)
     listing = json.dumps(report.to_dict(), indent=1) + "\n"
     write_bytes_atomic(out.with_suffix(".audit.json"), listing.encode())
     page = write_audit(report, frames, out.with_suffix(".audit.html"))

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anomalib_lite.cli.common import console, progress_bar
+from anomalib_lite.cli.common import CHECK_FAILED, bold, console
+from anomalib_lite.cli.options import AsJson
+from anomalib_lite.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from anomalib_lite.data.adapters import DatasetReport
 
-PROBLEMS = 1
 _SIZES_SHOWN = 5
 
 
 def datasets(
     data: Annotated[
         str | None,
-        typer.Argument(help="Check this folder: kind:path[:category]. Without it, list the kinds."),
+        typer.Argument(
+            metavar="KIND:PATH",
+            help="Check this folder: kind:path[:category]. Without it, list the kinds.",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the kinds of data sets with their licence, or check one; exit status 1 on problems."""
     if data is None:
@@ -37,7 +41,7 @@ def datasets(
     else:
         _print_report(report)
     if report.problems():
-        raise typer.Exit(PROBLEMS)
+        raise typer.Exit(CHECK_FAILED)
 
 
 def _print_kinds(as_json: bool) -> None:
@@ -61,15 +65,16 @@ def _print_kinds(as_json: bool) -> None:
 
 
 def _print_report(report: DatasetReport) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("category", "split", "defect", "images")
     for category, splits in report.counts.items():
         for split, defects in splits.items():
             for defect, count in defects.items():
-                table.add_row(category, split, defect, str(count))
+                table.add_row(escape(category), escape(split), escape(defect), str(count))
     screen = console()
-    screen.print(f"[bold]{report.kind}[/bold] {report.root}: {report.images} images")
+    screen.print(f"{bold(report.kind)} {escape(str(report.root))}: {report.images} images")
     screen.print(table, soft_wrap=False)
     sizes = report.image_sizes.most_common()
     shown = ", ".join(f"{size} ({count})" for size, count in sizes[:_SIZES_SHOWN])

@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
+from anomalib_lite.cli.options import Seed, Threads
+
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path(
-        "demo-out"
-    ),
-    seed: Annotated[int, typer.Option(help="Same seed, same parts, same files.")] = 0,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for everything the demo makes.")
+    ] = Path("demo-out"),
+    seed: Seed = 0,
+    threads: Threads = None,
 ) -> None:
     """Generate parts, fit on good ones, calibrate, export, verify, score, draw, report."""
     from anomalib_lite.cli.demo_run import run_demo
+    from anomalib_lite.system.threads import use_threads
 
+    use_threads(threads)
     run_demo(out, seed)

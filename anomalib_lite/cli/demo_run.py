@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from anomalib_lite.cli.common import console, progress_bar
+from anomalib_lite.cli.common import console
 from anomalib_lite.cli.export import report_export
 from anomalib_lite.cli.fit import report_fit
+from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.score import production_report, score_to_folder
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.data.parts import write_dataset

@@ -2,101 +2,170 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from anomalib_lite.cli.common import console, parse_settings, parse_size, progress_bar
+from anomalib_lite.cli.common import UNUSABLE, bold, console
+from anomalib_lite.cli.grouped import grouped
+from anomalib_lite.cli.names import complete_backbone, complete_detector
+from anomalib_lite.cli.options import (
+    MODEL,
+    RUN,
+    ImageSize,
+    MaxFalseReject,
+    Threads,
+    Weights,
+)
+from anomalib_lite.cli.progress import progress_bar
+from anomalib_lite.cli.values import parse_pairs, parse_size
 
 if TYPE_CHECKING:
+    from anomalib_lite.evaluation import EvaluationSettings
     from anomalib_lite.evaluation.plan import PlannedRun
 
-UNUSABLE = 3
+MapResolution = Literal["frame", "network"]
+_MOST_LISTED = 20
 
 
-def evaluate(
-    data: Annotated[
-        list[str],
-        typer.Option(help="kind:path[:category]; repeat for more. See anomalib-lite datasets."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json, .csv, .md and runs/.")],
-    detector: Annotated[
-        list[str] | None, typer.Option(help="padim, mvg, …; repeat for more. Default: patchcore.")
-    ] = None,
-    backbone: Annotated[
-        list[str] | None,
-        typer.Option(help="pdn_edge or a timm name; repeat for more. Default: pdn_edge."),
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Fit anew with so many seeds, from 0.")] = 3,
-    image_size: Annotated[
-        str, typer.Option(help="What the network sees, pixels: 256 or HxW.")
-    ] = "256",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the runs that OUT already holds.")
-    ] = False,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights of the one backbone (.safetensors); default: the folder in "
-            "ANOMALIB_LITE_WEIGHTS, then the hub."
-        ),
-    ] = None,
-    max_false_reject: Annotated[
-        float, typer.Option(help="Share of good parts that may be rejected.")
-    ] = 0.01,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="Setting of the detectors: sigma=3 for all, padim.sigma=3 for one."
-        ),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is measured, and on how much."""
+
+    panel: ClassVar[str] = "What is measured"
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Fit anew with so many seeds, from 0.")
+    ] = 3
     limit_train: Annotated[
         int | None,
-        typer.Option(help="Fit on so many good images, drawn by the seed (few-shot)."),
-    ] = None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Fit on so many good images, drawn by the seed (few-shot). Default: all.",
+        ),
+    ] = None
     no_pixel: Annotated[
-        bool, typer.Option("--no-pixel", help="Skip the maps; image figures only, and quicker.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--no-pixel", metavar="", help="Skip the maps; image figures only, and quicker."
+        ),
+    ] = False
     map_resolution: Annotated[
-        str,
+        MapResolution,
         typer.Option(help="frame measures maps at the original size; network as some papers do."),
-    ] = "frame",
+    ] = "frame"
     unlabelled_shift: Annotated[
         bool,
         typer.Option(
             "--unlabelled-shift",
+            metavar="",
             help="Re-score good images under changes of lamp, optics and pose.",
         ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Which scorers on which backbones; each with each."""
+
+    panel: ClassVar[str] = MODEL
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_detector,
+            help="padim, mvg, …; repeat for more. Default: patchcore. Its settings: --detector "
+            "NAME --help.",
+        ),
+    ] = None
+    backbone: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_backbone,
+            help="pdn_edge or a timm name; repeat for more. Default: pdn_edge.",
+        ),
+    ] = None
+    weights: Weights = None
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Setting of the detectors: sigma=3 for all, padim.sigma=3 for one.",
+        ),
+    ] = None
+
+
+@grouped
+def evaluate(
+    data: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KIND:PATH",
+            help="Data set, kind:path[:category]; repeat for more. See anomalib-lite datasets.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for metrics.json, .csv, .md and runs/."),
+    ],
+    compared: Compared,
+    measured: Measured,
+    image_size: ImageSize = "256",
+    max_false_reject: MaxFalseReject = 0.01,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Keep the runs that OUT already holds.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
+    threads: Threads = None,
 ) -> None:
     """Measure detectors on data sets: fit on good images, threshold from held-out good images."""
-    from typing import cast
-
-    from anomalib_lite.evaluation import EvaluationSettings, MapResolution
     from anomalib_lite.evaluation import evaluate as run_evaluation
     from anomalib_lite.evaluation.tables import category_table
+    from anomalib_lite.system.threads import use_threads
 
-    settings = EvaluationSettings(
-        data=tuple(data),
-        detectors=tuple(detector or EvaluationSettings.detectors),
-        backbones=tuple(backbone or EvaluationSettings.backbones),
-        seeds=seeds,
-        image_size=parse_size(image_size),
-        weights=weights,
-        max_false_reject=max_false_reject,
-        settings=parse_settings(setting or []),
-        limit_train=limit_train,
-        pixel=not no_pixel,
-        map_resolution=cast(MapResolution, map_resolution),
-        unlabelled_shift=unlabelled_shift,
-    )
+    use_threads(threads)
+    settings = _settings(data, compared, measured, image_size, max_false_reject)
     with progress_bar() as progress:
         summary = run_evaluation(settings, out, resume=resume, progress=progress, on_run=_tell)
     console().print(category_table(summary["by_category"]), markup=False)
-    console().print(f"[bold]{out / 'metrics.md'}[/bold], metrics.json, metrics.csv")
+    console().print(f"{bold(out / 'metrics.md')}, metrics.json, metrics.csv")
     if _tell_unusable(summary["runs"]):
         raise typer.Exit(UNUSABLE)
+
+
+def _settings(
+    data: list[str],
+    compared: Compared,
+    measured: Measured,
+    image_size: str,
+    max_false_reject: float,
+) -> EvaluationSettings:
+    size, given = parse_size(image_size), parse_pairs(compared.setting or [])
+    from anomalib_lite.evaluation import EvaluationSettings
+
+    return EvaluationSettings(
+        data=tuple(data),
+        detectors=tuple(compared.detector or EvaluationSettings.detectors),
+        backbones=tuple(compared.backbone or EvaluationSettings.backbones),
+        seeds=measured.seeds,
+        image_size=size,
+        weights=compared.weights,
+        max_false_reject=max_false_reject,
+        settings=given,
+        limit_train=measured.limit_train,
+        pixel=not measured.no_pixel,
+        map_resolution=measured.map_resolution,
+        unlabelled_shift=measured.unlabelled_shift,
+    )
 
 
 def _tell(run: PlannedRun, record: dict[str, Any], resumed: bool) -> None:
@@ -115,6 +184,6 @@ def _tell_unusable(runs: list[dict[str, Any]]) -> bool:
     screen = console(stderr=True)
     if unusable:
         screen.print(f"{len(unusable)} image(s) or mask(s) could not be used:", style="red")
-    for name, why in list(unusable.items())[:20]:
+    for name, why in list(unusable.items())[:_MOST_LISTED]:
         screen.print(f"  {name}: {why}", markup=False)
     return bool(unusable)

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from anomalib_lite.cli.common import console
+from anomalib_lite.cli.options import AsJson, ModelFile
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="Detector (.safetensors) or edge file (.onnx).")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    file: ModelFile,
+    as_json: AsJson = False,
 ) -> None:
     """Show detector, backbone, input, calibration, data and parity of a file."""
-    document = describe(file)
+    from rich.markup import escape
+
+    from anomalib_lite.edge.describe import describe_file
+
+    document = describe_file(file)
     if as_json:
         typer.echo(json.dumps(document, indent=2, sort_keys=True))
         return
     screen = console()
+    for name, value in _lines(file, document).items():
+        screen.print(f"[bold]{name:15}[/bold] {escape(value)}")
+
+
+def _lines(file: Path, document: dict[str, Any]) -> dict[str, str]:
     about, spec, calibration = document["about"], document["input_spec"], document["calibration"]
-    lines = {
+    shown = {
         "file": f"{file} ({document['kind']}, {document['size_bytes'] / 1e6:.1f} MB)",
         "detector": f"{about['detector']['name']} {_settings(about['detector']['settings'])}",
         **({"protocol": told} if (told := about["detector"].get("protocol")) else {}),
@@ -40,36 +50,11 @@ def info(
     }
     if "parity" in about:
         parity = about["parity"]
-        lines["parity"] = (
+        shown["parity"] = (
             f"scores within {parity['score_difference']:.1e}, maps within "
             f"{parity['map_difference']:.1e} of the fitted model on {parity['probes']} probes"
         )
-    for name, value in lines.items():
-        screen.print(f"[bold]{name:15}[/bold] {value}", markup=True)
-
-
-def describe(file: Path) -> dict[str, Any]:
-    """Everything a file says about itself, without pixels of probe frames."""
-    if file.suffix == ".onnx":
-        from anomalib_lite.edge.engines import OnnxRuntimeEngine
-        from anomalib_lite.edge.metadata import EdgeMetadata
-
-        metadata = EdgeMetadata.from_json(
-            OnnxRuntimeEngine(file, threads=1).metadata, path=str(file)
-        )
-        document: dict[str, Any] = json.loads(metadata.to_json())
-        document["probes"] = [
-            {key: value for key, value in probe.items() if key != "png"}
-            for probe in document["probes"]
-        ]
-        document["kind"] = "edge file"
-    else:
-        from anomalib_lite.edge.headers import read_header
-
-        document = read_header(file)
-        document["kind"] = "detector"
-    document["size_bytes"] = file.stat().st_size
-    return document
+    return shown
 
 
 def _settings(settings: dict[str, Any]) -> str:

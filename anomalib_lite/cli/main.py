@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -14,47 +14,43 @@ from anomalib_lite import __version__
 from anomalib_lite.cli.audit import audit
 from anomalib_lite.cli.bench import bench
 from anomalib_lite.cli.check import check
+from anomalib_lite.cli.common import INTERRUPTED, USER_ERROR
 from anomalib_lite.cli.datasets import datasets
 from anomalib_lite.cli.demo import demo
 from anomalib_lite.cli.distill import distill
 from anomalib_lite.cli.evaluate import evaluate
 from anomalib_lite.cli.export import export
 from anomalib_lite.cli.fit import fit
+from anomalib_lite.cli.help import DetectorCommand
 from anomalib_lite.cli.info import info
 from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
 from anomalib_lite.cli.score_pool import score_pool
 from anomalib_lite.cli.update import update
+from anomalib_lite.cli.usage import one_line, usage_line
 
+_NAME = "anomalib-lite"
 app = typer.Typer(
-    name="anomalib-lite",
+    name=_NAME,
     help="Good images in, one verified edge file out: fit, calibrate, export, score.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-COMMANDS: tuple[Callable[..., None], ...] = (
-    fit,
-    update,
-    export,
-    check,
-    info,
-    score,
-    score_pool,
-    bench,
-    evaluate,
-    report,
-    audit,
-    datasets,
-    distill,
-    demo,
-)
-for command in COMMANDS:
-    app.command()(command)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Learn from good images": (fit, update, audit),
+    "Judge frames": (export, check, score, score_pool, bench, info),
+    "Measure on labelled data": (evaluate, report, datasets),
+    "Make": (distill, demo),
+}
+WITH_DETECTOR = (fit, score_pool, evaluate)
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        kind = DetectorCommand if command in WITH_DETECTOR else None
+        app.command(command.__name__.replace("_", "-"), cls=kind, rich_help_panel=panel)(command)
 
-INTERRUPTED = 130
-USER_ERROR = 2
 _TRAINING_PACKAGES = frozenset({"onnx", "safetensors", "scipy", "sklearn", "timm", "torch"})
+_interrupted = False
 
 
 def _show_version(wanted: bool) -> None:
@@ -67,40 +63,78 @@ def _show_version(wanted: bool) -> None:
 def main(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_show_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
     ] = False,
 ) -> None:
     """Industrial anomaly detection from good images only."""
 
 
-def run() -> None:
+def run() -> NoReturn:
     """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
+    global _interrupted
+    _interrupted = False
     previous = signal.signal(signal.SIGINT, _interrupt_once)
     warnings.showwarning = _warn_in_one_line
     try:
-        app()
+        status = _run()
+    finally:
+        if signal.getsignal(signal.SIGINT) is _interrupt_once:
+            signal.signal(signal.SIGINT, previous)
+    sys.exit(status)
+
+
+def _run() -> int:
+    """The command's exit status; errors are told on stderr."""
+    try:
+        status = app(prog_name=_NAME, standalone_mode=False)
     except ImportError as error:
         advice = _advice(error)
         if advice is None:
             raise
-        print(f"error: {advice}", file=sys.stderr)
-        sys.exit(USER_ERROR)
+        return _tell(f"error: {advice}")
     except KeyboardInterrupt:
-        print("interrupted; files written so far are complete", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+        status = INTERRUPTED
+    except SystemExit as stop:
+        return _closed_pipe(stop)
     except Exception as error:
-        # Not imported above: on a box where OpenCV cannot be loaded, --version must still work.
-        errors = sys.modules.get("anomalib_lite.edge.errors")
-        if errors is None or not isinstance(error, errors.AnomalibLiteError):
+        line = _known(error)
+        if line is None:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    finally:
-        if signal.getsignal(signal.SIGINT) is _interrupt_once:
-            signal.signal(signal.SIGINT, previous)
+        return _tell(f"error: {line}") if line else USER_ERROR
+    if status == INTERRUPTED and _interrupted:
+        return _tell("interrupted; files written so far are complete", INTERRUPTED)
+    return status if isinstance(status, int) else 0
+
+
+def _known(error: Exception) -> str | None:
+    """One line for what a user can mend; None for a fault of this program."""
+    # Not imported above: on a box where OpenCV cannot be loaded, --version must still work.
+    errors = sys.modules.get("anomalib_lite.edge.errors")
+    if errors is not None and isinstance(error, errors.AnomalibLiteError):
+        return one_line(str(error))
+    if isinstance(error, OSError):
+        reason = error.strerror or type(error).__name__
+        return one_line(f"{error.filename}: {reason}" if error.filename else reason)
+    return usage_line(error) if hasattr(error, "format_message") else None
+
+
+def _tell(line: str, status: int = USER_ERROR) -> int:
+    print(line, file=sys.stderr)
+    return status
+
+
+def _closed_pipe(stop: SystemExit) -> int:
+    """Typer ends with 1 when the reader of the output (`| head`) has gone; nothing has failed."""
+    if stop.code == 1:
+        sys.stderr.close()
+        return 0
+    raise stop
 
 
 def _warn_in_one_line(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -125,6 +159,8 @@ def _interrupt_once(number: int, frame: object) -> None:
 
     A second one could leave decoding threads running into the interpreter's end, which aborts.
     """
+    global _interrupted
     del number, frame
+    _interrupted = True
     signal.signal(signal.SIGINT, lambda *_: None)
     raise KeyboardInterrupt

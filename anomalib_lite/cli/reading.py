@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import typer
 
@@ -12,15 +13,34 @@ if TYPE_CHECKING:
     from anomalib_lite.edge.frames import Exif
     from anomalib_lite.edge.sources import Source, SourceLike
 
-RECURSIVE: Any = typer.Option(
-    "--recursive/--no-recursive",
-    help="Read what lies in subfolders too (the default), linked ones included; or only the folder "
-    "itself.",
-)
-MAX_MEGAPIXELS: Any = typer.Option(
-    help="Refuse larger pictures before they are decoded; raise it for very large frames."
-)
 DEFAULT_MEGAPIXELS = 100.0  # edge.picture_file.MAX_MEGAPIXELS, which --help must not import
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Which files of a source are read."""
+
+    panel: ClassVar[str] = "Files"
+    recursive: Annotated[
+        bool,
+        typer.Option(
+            "--recursive/--no-recursive",
+            metavar="",
+            help="Read what lies in subfolders too, linked ones included; or only the folder "
+            "itself.",
+        ),
+    ] = True
+    max_megapixels: Annotated[
+        float,
+        typer.Option(
+            metavar="N",
+            help="Refuse larger pictures before they are decoded; raise it for very large frames.",
+        ),
+    ] = DEFAULT_MEGAPIXELS
+
+    def reading(self, exif: Exif) -> Reading:
+        """How the command reads its sources."""
+        return Reading(exif, self.recursive, self.max_megapixels)
 
 
 class Reading(NamedTuple):

@@ -7,15 +7,19 @@ from typing import Annotated
 
 import typer
 
-from anomalib_lite.cli.common import console
+from anomalib_lite.cli.common import bold, console
 
 
 def report(
     evaluation: Annotated[
-        Path, typer.Argument(help="Folder that 'anomalib-lite evaluate --out' wrote.")
+        Path,
+        typer.Argument(
+            metavar="EVALUATION", help="Folder that 'anomalib-lite evaluate --out' wrote."
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option(help="File to write; default: EVALUATION/report.html.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File to write. Default: EVALUATION/report.html."),
     ] = None,
 ) -> None:
     """Write a self-contained report.html: figures, histograms, curves, worst frames, provenance."""
@@ -26,4 +30,4 @@ def report(
     path = write_report(data, out or evaluation / "report.html")
     screen = console()
     size = path.stat().st_size / 1e6
-    screen.print(f"[bold]{path}[/bold]: {len(data.runs)} runs, {size:.1f} MB, opens in any browser")
+    screen.print(f"{bold(path)}: {len(data.runs)} runs, {size:.1f} MB, opens in any browser")

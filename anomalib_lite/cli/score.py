@@ -7,13 +7,25 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from anomalib_lite.cli.common import console, open_model, progress_bar
-from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE, Reading
+from anomalib_lite.cli.common import UNUSABLE, bold, console, open_model
+from anomalib_lite.cli.grouped import grouped
+from anomalib_lite.cli.options import (
+    OUTPUT,
+    RUN,
+    THRESHOLD,
+    EngineOption,
+    Heatmaps,
+    ModelFile,
+    Threads,
+)
+from anomalib_lite.cli.progress import progress_bar
+from anomalib_lite.cli.reading import Files
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.explainer import Evidence, Explainer
@@ -22,76 +34,117 @@ if TYPE_CHECKING:
     from anomalib_lite.report.explain import PairPicture
     from anomalib_lite.report.production import ProductionReport
 
-UNREADABLE = 3
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What is written beside `results.jsonl`."""
 
-def score(
-    model: Annotated[Path, typer.Argument(help="Edge file (.onnx) or detector (.safetensors).")],
-    source: Annotated[
-        str, typer.Argument(help="Folder (with subfolders), glob, image, video or camera:N.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for results.jsonl and heat maps.")],
-    heatmaps: Annotated[
-        bool, typer.Option("--heatmaps", help="Write a picture with the heat map per frame.")
-    ] = False,
+    panel: ClassVar[str] = OUTPUT
+    heatmaps: Heatmaps = False
     report: Annotated[
         bool,
         typer.Option(
-            "--report", help="Write report.html: counts, drift, rejected frames; for production."
+            "--report",
+            metavar="",
+            help="Write report.html: counts, drift, rejected frames; for production.",
         ),
-    ] = False,
+    ] = False
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
+            metavar="",
             help="For each region of a rejected frame the nearest good patch, side by side "
             "(OUT/explanations, results.jsonl, report); needs the .safetensors of a bank.",
         ),
-    ] = False,
+    ] = False
     good: Annotated[
         Path | None,
-        typer.Option(help="With --explain: folder of the good images, for full-size pictures."),
+        typer.Option(
+            metavar="FOLDER",
+            help="With --explain: folder of the good images, for full-size pictures.",
+        ),
+    ] = None
+
+    def check(self, model: Path) -> None:
+        """Raise `SettingsError` where options do not go together, or with the model."""
+        from anomalib_lite.edge.errors import SettingsError
+
+        if self.explain and model.suffix == ".onnx":
+            raise SettingsError(
+                f"{model}: an edge file holds no good images to explain with; give the "
+                ".safetensors that it was exported from"
+            )
+        if self.good is not None and not self.explain:
+            raise SettingsError("--good is for --explain; add it, or leave --good out")
+        if self.good is not None and not self.good.is_dir():
+            raise SettingsError(f"--good {self.good}: no such folder; give that of the good images")
+
+
+@grouped
+def score(
+    model: ModelFile,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="Folder (with subfolders), glob, image, video or camera:N."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for results.jsonl and heat maps.")
+    ],
+    written: Written,
+    files: Files,
+    max_false_reject: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Another false-reject rate than the stored one, between 0 and 1.",
+            rich_help_panel=THRESHOLD,
+        ),
     ] = None,
     product: Annotated[
         str | None,
-        typer.Option(help="Which product the frames show, for a model of several."),
+        typer.Option(
+            metavar="NAME",
+            help="Which product the frames show, for a model of several.",
+            rich_help_panel=THRESHOLD,
+        ),
     ] = None,
-    recursive: Annotated[bool, RECURSIVE] = True,
-    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
-    batch: Annotated[int, typer.Option(help="Frames in one inference.", min=1, max=256)] = 1,
-    max_false_reject: Annotated[
-        float | None,
-        typer.Option(help="Another false-reject rate than the stored one."),
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(help="onnxruntime, cuda, openvino or openvino-bf16.")
-    ] = "onnxruntime",
+    batch: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Frames in one inference.", min=1, max=256, rich_help_panel=RUN
+        ),
+    ] = 1,
+    engine: EngineOption = None,
+    threads: Threads = None,
 ) -> None:
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
     from anomalib_lite.edge.products import StatedProduct
 
-    _check_explain(model, explain, good)
-    opened = open_model(model, max_false_reject=max_false_reject, engine=engine)
-    explainer = _explainer(opened, good) if explain else None
+    written.check(model)
+    opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
+    explainer = _explainer(opened, written.good) if written.explain else None
     judge = opened if product is None else StatedProduct(opened, product)
-    frames = Reading(opened.spec.exif, recursive, max_megapixels).open(source)
-    with _report(production_report(model, judge, source) if report else None, out) as page:
+    frames = files.reading(opened.spec.exif).open(source)
+    with _report(production_report(model, judge, source) if written.report else None, out) as page:
         counts = score_to_folder(
             judge,
             frames,
             out,
-            heatmaps=heatmaps,
+            heatmaps=written.heatmaps,
             batch=batch,
             report=page,
             explainer=explainer,
         )
     console().print(
-        f"[bold]{out / 'results.jsonl'}[/bold]: {counts['scored']} frames, "
+        f"{bold(out / 'results.jsonl')}: {counts['scored']} frames, "
         f"{counts['anomalous']} anomalous, {counts['unreadable']} unreadable "
         f"({counts['per_second']:.1f} frames/s)"
     )
     if counts["unreadable"]:
-        raise typer.Exit(UNREADABLE)
+        raise typer.Exit(UNUSABLE)
 
 
 def score_to_folder(
@@ -137,18 +190,6 @@ def score_to_folder(
     }
 
 
-def _check_explain(model: Path, explain: bool, good: Path | None) -> None:
-    from anomalib_lite.edge.errors import SettingsError
-
-    if explain and model.suffix == ".onnx":
-        raise SettingsError(
-            f"{model}: an edge file holds no good images to explain with; give the .safetensors "
-            "that it was exported from"
-        )
-    if good is not None and not explain:
-        raise SettingsError("--good is for --explain; add it, or leave --good out")
-
-
 def _explainer(opened: Model, good: Path | None) -> Explainer:
     from typing import cast
 
@@ -179,11 +220,11 @@ def _explained(
 
 def production_report(file: Path, model: Model, source: str) -> ProductionReport:
     """An empty production report that knows its model."""
-    from anomalib_lite.cli.info import describe
+    from anomalib_lite.edge.describe import describe_file
     from anomalib_lite.edge.files import sha256_file
     from anomalib_lite.report.production import ProductionReport
 
-    description = describe(file)
+    description = describe_file(file)
     about, calibration = description["about"], model.calibration
     return ProductionReport(
         calibration,

@@ -7,53 +7,68 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anomalib_lite.cli.common import console, progress_bar
-from anomalib_lite.cli.reading import DEFAULT_MEGAPIXELS, MAX_MEGAPIXELS, RECURSIVE, Reading
+from anomalib_lite.cli.common import CHECK_FAILED, UNUSABLE, console
+from anomalib_lite.cli.grouped import grouped
+from anomalib_lite.cli.options import Threads
+from anomalib_lite.cli.progress import progress_bar
+from anomalib_lite.cli.reading import Files
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from anomalib_lite.curation.update_gate import HeldOut, UpdateReport
 
-REFUSED = 1
-SKIPPED = 3
 _MOST_LISTED = 20
 _RISE = 1.05
 
 
+@grouped
 def update(
-    model: Annotated[Path, typer.Argument(help="The detector (.safetensors).")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The detector (.safetensors).")],
     add: Annotated[
         str | None,
-        typer.Option(help="Images that a person has confirmed to be good: folder, glob or file."),
+        typer.Option(
+            metavar="SOURCE",
+            help="Images that a person has confirmed to be good: folder, glob or file.",
+        ),
     ] = None,
     forget: Annotated[
         str | None,
-        typer.Option(help="Images to take out again, which it was fitted on: folder or file."),
+        typer.Option(
+            metavar="SOURCE",
+            help="Images to take out again, which it was fitted on: folder or file.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Write here and leave MODEL as it is; default: replace it, and keep the old file "
-            "beside it as MODEL.previous.safetensors."
+            metavar="FILE",
+            help="Write here and leave MODEL as it is. Default: replace it, and keep the old file "
+            "beside it as MODEL.previous.safetensors.",
         ),
     ] = None,
-    recursive: Annotated[bool, RECURSIVE] = True,
-    max_megapixels: Annotated[float, MAX_MEGAPIXELS] = DEFAULT_MEGAPIXELS,
     force: Annotated[
-        bool, typer.Option("--force", help="Write although held-out false rejects got worse.")
+        bool,
+        typer.Option(
+            "--force", metavar="", help="Write although held-out false rejects got worse."
+        ),
     ] = False,
+    *,
+    files: Files,
+    threads: Threads = None,
 ) -> None:
     """Learn on from good images; exit status 1, nothing written, when false rejects get worse."""
     from anomalib_lite.curation.update_gate import update_detector
     from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.files import write_bytes_atomic
+    from anomalib_lite.system.threads import use_threads
 
-    _check_names(model, out)
+    _check_names(model, out, add, forget)
+    use_threads(threads)
     target = model if out is None else out
     detector = Detector.load(model)
     previous = model.read_bytes() if target.resolve() == model.resolve() else None
-    reading = Reading(detector.spec.exif, recursive, max_megapixels)
+    reading = files.reading(detector.spec.exif)
     with progress_bar() as progress:
         report = update_detector(
             detector,
@@ -65,7 +80,7 @@ def update(
     if report.reasons and not force:
         words = f"refused: {target} was not written; --force writes it all the same"
         console().print(words, markup=False, style="red")
-        raise typer.Exit(REFUSED)
+        raise typer.Exit(CHECK_FAILED)
     if previous is not None:
         beside = model.with_name(f"{model.stem}.previous.safetensors")
         write_bytes_atomic(beside, previous)
@@ -73,7 +88,7 @@ def update(
     detector.save(target)
     console().print(f"written: {target}; export it again for the edge", markup=False)
     if report.skipped:
-        raise typer.Exit(SKIPPED)
+        raise typer.Exit(UNUSABLE)
 
 
 def report_update(report: UpdateReport) -> None:
@@ -136,9 +151,13 @@ def _list(heading: str, lines: list[str]) -> None:
         screen.print(f"  and {len(lines) - _MOST_LISTED} more")
 
 
-def _check_names(model: Path, out: Path | None) -> None:
+def _check_names(model: Path, out: Path | None, add: str | None, forget: str | None) -> None:
     from anomalib_lite.edge.errors import SettingsError
 
+    if add is None and forget is None:
+        raise SettingsError("nothing to update: give --add SOURCE, or --forget SOURCE")
+    if add is not None and add == forget:
+        raise SettingsError(f"{add} is to be learnt and forgotten; give it once")
     if model.suffix == ".onnx":
         raise SettingsError(
             f"{model}: an edge file cannot learn; update its detector (.safetensors), then export"

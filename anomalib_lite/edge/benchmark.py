@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.frames import Frame, decode_frame
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.prepare import prepare
 from anomalib_lite.edge.scoring import Model
 
 _WARM_UP = 10
+_LONGEST, _MOST_PIXELS = 65_500, 150_000_000
+"""A JPEG's longest side, and the largest area sensors."""
 _STAGES = ("decode", "prepare", "network", "post-processing", "total")
 
 
@@ -58,7 +62,11 @@ class BenchResult:
 
 
 def measure(
-    model: Model, *, frame_hw: tuple[int, int] | None = None, repeats: int = 200
+    model: Model,
+    *,
+    frame_hw: tuple[int, int] | None = None,
+    repeats: int = 200,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> BenchResult:
     """Time decoding of a photograph, preparation, network and post-processing.
 
@@ -66,9 +74,19 @@ def measure(
         model: edge model or detector.
         frame_hw: size of the frame `(H, W)`; None takes the size of the fitted frames.
         repeats: timed frames, after a warm-up.
+        progress: called with frames done and in total.
+
+    Raises:
+        SettingsError: a frame without pixels, or larger than any camera's.
     """
+    if frame_hw is not None:
+        _refuse_size(frame_hw)
     encoded = _photograph(model, frame_hw)
-    times = np.array([_one(model, encoded)[0] for _ in range(_WARM_UP + repeats)])[_WARM_UP:]
+    rows = []
+    for done in range(_WARM_UP + repeats):
+        rows.append(_one(model, encoded)[0])
+        progress(done + 1, _WARM_UP + repeats)
+    times = np.array(rows)[_WARM_UP:]
     table = np.column_stack([times, times.sum(axis=1)]) * 1e3
     stages = tuple(
         Stage(name, float(np.percentile(column, 50)), float(np.percentile(column, 99)))
@@ -83,6 +101,15 @@ def measure(
         frame_hw=shape,
         repeats=repeats,
     )
+
+
+def _refuse_size(frame_hw: tuple[int, int]) -> None:
+    rows, columns = frame_hw
+    if min(rows, columns) < 1 or max(rows, columns) > _LONGEST or rows * columns > _MOST_PIXELS:
+        raise SettingsError(
+            f"frame size is {rows}x{columns}; choose sides of 1 to {_LONGEST} pixels and at most "
+            f"{_MOST_PIXELS // 1_000_000} megapixels"
+        )
 
 
 def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.edge.cpu import checked_threads
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.metadata import METADATA_KEY
@@ -51,7 +51,7 @@ class OnnxRuntimeEngine:
 
     Args:
         path: edge file.
-        threads: threads inside one inference; None takes the number of cores.
+        threads: threads inside one inference; None takes what the machine allows (`edge.cpu`).
         providers: ONNX Runtime execution providers; None takes the CPU.
 
     Raises:
@@ -70,7 +70,7 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         self.rounding = 1.0
-        self.threads = threads or _cores()
+        self.threads = checked_threads(threads)
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         if shared_allocator(onnxruntime):
@@ -115,7 +115,7 @@ class OpenVinoEngine:
 
     Args:
         path: edge file.
-        threads: threads inside one inference; None takes the number of cores.
+        threads: threads inside one inference; None takes what the machine allows (`edge.cpu`).
         precision: `"f32"` or `"bf16"` (faster where the processor has it, less exact).
 
     Raises:
@@ -139,7 +139,7 @@ class OpenVinoEngine:
         self.extra_outputs = described.extra_outputs
         del described
         self.rounding = _BF16_ROUNDING if precision == "bf16" else 1.0
-        self.threads = threads or _cores()
+        self.threads = checked_threads(threads)
         config = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": self.threads,
@@ -181,7 +181,3 @@ def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine
     raise SettingsError(
         f"unknown engine {engine!r}; choose onnxruntime, cuda, openvino or openvino-bf16"
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -46,7 +46,8 @@ class EdgeModel(Predicts):
     Args:
         path: `.onnx` file written by `anomalib-lite export`.
         engine: `onnxruntime` (default), `cuda`, `openvino` or `openvino-bf16`.
-        threads: threads inside one inference; None takes the number of cores.
+        threads: threads inside one inference; None takes the cores, the container's CPU quota or
+            `OMP_NUM_THREADS`, whichever is least.
         max_false_reject: another false-reject rate than the one stored; the threshold is
             taken anew from the stored scores of good images.
         self_test: run the stored probe frames first and refuse the file when this machine does

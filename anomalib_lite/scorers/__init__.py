@@ -27,10 +27,12 @@ from anomalib_lite.scorers.base import (
 from anomalib_lite.scorers.batches import FrameBatch
 from anomalib_lite.scorers.registry import (
     create_scorer,
+    describe_settings,
     list_scorers,
     register_scorer,
     scorers_with,
 )
+from anomalib_lite.scorers.settings import Setting, check_settings
 
 __all__ = [
     "CrossFit",
@@ -48,9 +50,12 @@ __all__ = [
     "ScorePool",
     "Scorer",
     "Scores",
+    "Setting",
     "TakesSampleWeight",
     "as_able",
+    "check_settings",
     "create_scorer",
+    "describe_settings",
     "list_scorers",
     "register_scorer",
     "scorers_with",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import pkgutil
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.errors import SettingsError, did_you_mean
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.scorers.base import Scorer
 from anomalib_lite.scorers.fusion.create import create_fusion, settings_by_member
-from anomalib_lite.scorers.fusion.fusion import SEPARATOR
+from anomalib_lite.scorers.fusion.fusion import SEPARATOR, Fusion
+from anomalib_lite.scorers.settings import Setting, check_settings, settings_of
 
 _FAMILIES = "anomalib_lite.scorers"
 _REGISTRY: dict[str, type[Scorer]] = {}
@@ -24,7 +26,7 @@ def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
     return scorer
 
 
-def create_scorer(name: str, **settings: Any) -> Scorer:
+def create_scorer(name: str, /, **settings: Any) -> Scorer:
     """Build a scorer by name, or several joined by `+` (`"patchcore+mvg"`).
 
     Raises:
@@ -35,13 +37,40 @@ def create_scorer(name: str, **settings: Any) -> Scorer:
         own, of_member = settings_by_member(name, settings)
         members = [create_scorer(member, **given) for member, given in of_member.items()]
         return create_fusion(members, **own)
-    _import_families()
-    if name not in _REGISTRY:
-        raise SettingsError(f"unknown detector {name!r}; choose from {', '.join(list_scorers())}")
+    scorer = _scorer_class(name)
+    check_settings(name, settings_of(scorer), settings)
     try:
-        return _REGISTRY[name](**settings)
+        return scorer(**settings)
     except TypeError as error:
         raise SettingsError(f"{name}: {str(error).split('() ')[-1]}") from error
+
+
+def describe_settings(name: str) -> list[Setting]:
+    """Settings of a scorer, in the order of its constructor; of `a+b` those of both, as `a.name`.
+
+    Raises:
+        SettingsError: an unknown name.
+    """
+    if SEPARATOR not in name:
+        return settings_of(_scorer_class(name))
+    _, of_member = settings_by_member(name, {})
+    own = [setting for setting in settings_of(Fusion) if setting.name != "members"]
+    parts = [
+        replace(setting, name=f"{member}.{setting.name}")
+        for member in of_member
+        for setting in describe_settings(member)
+    ]
+    return own + parts
+
+
+def _scorer_class(name: str) -> type[Scorer]:
+    _import_families()
+    if name not in _REGISTRY:
+        known = list_scorers()
+        raise SettingsError(
+            f"unknown detector {name!r}{did_you_mean(name, known)}; choose from {', '.join(known)}"
+        )
+    return _REGISTRY[name]
 
 
 def list_scorers() -> list[str]:

@@ -244,7 +244,7 @@ MISTAKES = {
     "export": (["export", "{tmp}/none.safetensors", "{tmp}/x.onnx"], "no such file"),
     "export suffix": (["export", "{detector}", "{tmp}/x.bin"], "must end in .onnx"),
     "check": (["check", "{tmp}/none.onnx"], "no such file"),
-    "check detector": (["check", "{detector}"], "is not a readable ONNX file"),
+    "check detector": (["check", "{detector}"], "is a detector"),
     "info": (["info", "{tmp}/none.onnx"], "no such file"),
     "info text": (["info", "{tmp}/notes.txt"], "not a readable"),
     "score model": (["score", "{tmp}/notes.txt", "{good}", "--out", "{tmp}/o"], "expected a .onnx"),
@@ -252,7 +252,7 @@ MISTAKES = {
     "camera": (["score", "{edge}", "camera:97", "--out", "{tmp}/o"], "cannot be opened"),
     "engine": (
         ["score", "{edge}", "{good}", "--out", "{tmp}/o", "--engine", "x"],
-        "unknown engine",
+        "choose one of onnxruntime, cuda",
     ),
     "score out": (["score", "{edge}", "{good}", "--out", "{tmp}/notes.txt"], "cannot write"),
     "bench size": (["bench", "{edge}", "--frame-size", "wide"], "write 256 or HxW"),

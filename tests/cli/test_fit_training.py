@@ -94,10 +94,10 @@ def test_resuming_without_a_checkpoint_starts_from_the_beginning(run, good_folde
     [
         (
             ("--detector", "padim", "--steps", 5),
-            "padim: got an unexpected keyword argument 'steps'",
+            "--steps is not an option of padim",
         ),
         (("--set", "steps=5"), "write --steps instead"),
-        (("--size", "L"), "size is 'L'"),
+        (("--size", "L"), "--size L: choose one of edge, S, M"),
         (("--resume", "--contamination", "audit"), "leave --contamination out"),
         (("--backbone", "filters"), "leave --backbone and --layers out"),
     ],

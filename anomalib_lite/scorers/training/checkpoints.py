@@ -159,3 +159,11 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tens
         else:
             kept = value.clone().to(parameter.device)
         optimiser.state[parameter][key] = kept
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove what a finished training left to be continued; other files of the folder stay."""
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

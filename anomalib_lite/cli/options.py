@@ -1,0 +1,208 @@
+"""Options that several commands share, each written once: its type, its words, its panel.
+
+Groups are dataclasses (see `grouped`); a single option is an `Annotated` type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import typer
+
+from anomalib_lite.cli.names import complete_backbone, complete_detector
+from anomalib_lite.cli.values import checked_seed, parse_layers, parse_settings, parse_size
+
+if TYPE_CHECKING:
+    from anomalib_lite.edge.prepare import InputSpec
+
+FRAMES, MODEL, OUTPUT, RUN = "Frames", "Detector and backbone", "Output", "Run"
+THRESHOLD = "Threshold"
+
+# The choices are repeated here since the modules that own them are not loaded for the help; a
+# test compares.
+Engine = Literal["onnxruntime", "cuda", "openvino", "openvino-bf16"]
+Colour = Literal["rgb", "grey"]
+Alpha = Literal["opaque", "ignore"]
+Exif = Literal["apply", "ignore"]
+Calibration = Literal["auto", "folds", "holdout"]
+
+ModelFile = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="Edge file (.onnx) or detector (.safetensors)."),
+]
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(
+        metavar="NAME",
+        help="What computes an edge file: onnxruntime (default), cuda, openvino or openvino-bf16.",
+        rich_help_panel=RUN,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Processor threads. Default: all cores, or less where a container's CPU quota or "
+        "OMP_NUM_THREADS says so.",
+        rich_help_panel=RUN,
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        callback=checked_seed,
+        help="Same seed, same images: same bytes.",
+        rich_help_panel=RUN,
+    ),
+]
+MaxFalseReject = Annotated[
+    float,
+    typer.Option(
+        metavar="SHARE",
+        help="Share of good parts that may be rejected, between 0 and 1.",
+        rich_help_panel=THRESHOLD,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Setting of the detector; which there are: --detector NAME --help. Of a part of "
+        "several: patchcore.rows=2000.",
+        rich_help_panel=MODEL,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Weights of the backbone (.safetensors). Default: the folder in "
+        "ANOMALIB_LITE_WEIGHTS, then the hub.",
+        rich_help_panel=MODEL,
+    ),
+]
+ImageSize = Annotated[
+    str,
+    typer.Option(
+        metavar="HxW",
+        help="What the network sees, pixels: 256, or HxW such as 256x320.",
+        rich_help_panel=FRAMES,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]
+Heatmaps = Annotated[
+    bool,
+    typer.Option(
+        "--heatmaps",
+        metavar="",
+        help="Write a picture with the heat map of each frame.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ResumePool = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        metavar="",
+        help="Continue an interrupted run in OUT.",
+        rich_help_panel=RUN,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What a frame is, declared: nothing is guessed."""
+
+    panel: ClassVar[str] = FRAMES
+    image_size: ImageSize = "256"
+    roi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="Mask image; only its non-black pixels count. Same view as the frames.",
+        ),
+    ] = None
+    colour: Annotated[Colour, typer.Option(help="grey ignores colour on purpose.")] = "rgb"
+    bit_depth: Annotated[
+        int, typer.Option(metavar="BITS", help="Significant bits of the camera, 8 to 16.")
+    ] = 8
+    alpha: Annotated[
+        Alpha, typer.Option(help="opaque refuses transparent images; ignore drops transparency.")
+    ] = "opaque"
+    exif: Annotated[
+        Exif, typer.Option(help="apply turns photographs upright by their EXIF tag.")
+    ] = "apply"
+
+    def spec(self) -> InputSpec:
+        """The declaration that preparation, file and edge share; reads the mask."""
+        from anomalib_lite.edge.frames import read_frame
+        from anomalib_lite.edge.prepare import InputSpec
+
+        height, width = parse_size(self.image_size)
+        spec = InputSpec(
+            height=height,
+            width=width,
+            colour=self.colour,
+            bit_depth=self.bit_depth,
+            alpha=self.alpha,
+            exif=self.exif,
+        )
+        return spec if self.roi is None else spec.with_roi(read_frame(self.roi, exif="ignore"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Which scorer on which backbone."""
+
+    panel: ClassVar[str] = MODEL
+    detector: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_detector,
+            help="patchcore: any part, also one that turns or moves; padim: parts that always lie "
+            "the same way, quicker; mvg: logical defects, the part as a whole; knn: the baseline; "
+            "efficientad and stfpm train by steps. patchcore+mvg: several over one pass. Its own "
+            "options: --detector NAME --help.",
+        ),
+    ] = "patchcore"
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_backbone,
+            help="pdn_edge is in the package; resnet18 and other timm names need weights. "
+            "Default: what the detector works best with.",
+        ),
+    ] = None
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Backbone layers. Default: strides 4, 8 and 16, or the detector's choice. auto "
+            "judges them by the good images and says why.",
+        ),
+    ] = None
+    weights: Weights = None
+    setting: Settings = None
+
+    def layer_names(self) -> list[str] | None:
+        """The layers named, or None for the default; `auto` is for who asks for it."""
+        return parse_layers(self.layers)
+
+    def settings(self, taken: Collection[str], **options: Any) -> dict[str, Any]:
+        """What `--set` and the options give to the scorer, checked against what it has.
+
+        Args:
+            taken: names of all options of the command; `--set` of one is refused.
+            options: the options that are settings.
+        """
+        return parse_settings(self.setting or [], self.detector, options, taken)

@@ -1,0 +1,37 @@
+"""What a file says about itself, detector or edge file alike; no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anomalib_lite.edge.engines import OnnxRuntimeEngine
+from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.headers import read_header
+from anomalib_lite.edge.metadata import EdgeMetadata
+
+
+def describe_file(file: Path) -> dict[str, Any]:
+    """Everything a file says about itself, without pixels of probe frames.
+
+    Raises:
+        ModelFileError: absent, damaged, or neither `.onnx` nor `.safetensors`.
+    """
+    if not file.is_file():
+        raise ModelFileError(f"{file}: no such file; give a .onnx or .safetensors file")
+    if file.suffix == ".onnx":
+        metadata = EdgeMetadata.from_json(
+            OnnxRuntimeEngine(file, threads=1).metadata, path=str(file)
+        )
+        document: dict[str, Any] = json.loads(metadata.to_json())
+        document["probes"] = [
+            {key: value for key, value in probe.items() if key != "png"}
+            for probe in document["probes"]
+        ]
+        document["kind"] = "edge file"
+    else:
+        document = read_header(file)
+        document["kind"] = "detector"
+    document["size_bytes"] = file.stat().st_size
+    return document
