@@ -223,7 +223,7 @@ def test_an_unfitted_detector_says_so(use, tmp_path, good_frames):
         ({"max_false_reject": 0}, "max_false_reject is 0; choose between 0 and 1"),
         ({"image_size": 8}, "input height is 8 px; choose 16 to 4096"),
         ({"image_size": (64, 9999)}, "input width is 9999 px"),
-        ({"bogus": 1}, "patchcore: got an unexpected keyword argument 'bogus'"),
+        ({"bogus": 1}, "patchcore has no setting 'bogus'"),
         ({"layers": ["octave7"]}, "pdn_edge has no layer ['octave7']"),
     ],
 )
