@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -68,6 +68,9 @@ class Prediction(Drawable):
             None.
         extra: the scorer's further outputs for this frame by name, each `(...)`.
     """
+
+    error: ClassVar[str] = ""
+    """Empty: there is a result; `predict` of many frames also gives `Unusable`, which has one."""
 
     score: float
     p_value: float

@@ -95,7 +95,8 @@ def test_unusable_frames_are_listed_and_never_end_the_run(model, good_frames, tm
         assert len(found) == len(given)
         for item, reason in zip(found, expected, strict=True):
             assert isinstance(item, Unusable if reason else Prediction)
-            assert reason in getattr(item, "error", "")
+            assert reason in item.error
+            assert bool(reason) == bool(item.error)
     found = model.predict(given)
     assert [item.name for item in found.unusable] == [
         *("frames#000001", str(broken), str(tmp_path / "none.png")),
