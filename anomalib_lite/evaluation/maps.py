@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.data.sample import Sample
-from anomalib_lite.edge.errors import AnomalibLiteError, FrameError
+from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.frames import Frame, read_frame
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame
+from anomalib_lite.system.spill import SpillStore
 
 Map = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -25,25 +25,18 @@ _HALF = 0.5
 
 
 class MapStore:
-    """Network maps `(h, w)` float32 in one nameless temporary file; one map in memory at a time.
+    """Network maps `(h, w)` float32, all of one size, in a temporary file.
 
     Args:
-        folder: where the temporary file lives; it vanishes with the process, however that ends.
-
-    Raises:
-        AnomalibLiteError: the disk is full.
+        folder: where the file lies; it has no name and vanishes with the process.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._places: list[tuple[int, tuple[int, int]]] = []
-        self._end = 0
+        self._store: SpillStore | None = None
+        self._count = 0
 
     def __enter__(self) -> MapStore:
-        try:
-            self._file = tempfile.TemporaryFile(dir=self._folder)
-        except OSError as error:
-            raise AnomalibLiteError(f"cannot write to {self._folder}: {error.strerror}") from error
         return self
 
     def __exit__(
@@ -52,31 +45,36 @@ class MapStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._store is not None:
+            self._store.close()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._count
 
     def append(self, network_map: Map) -> int:
-        """Keep one map; returns its number."""
-        data = np.ascontiguousarray(network_map, np.float32)
-        rows, columns = data.shape
-        try:
-            self._file.seek(self._end)
-            self._file.write(data.tobytes())
-        except OSError as error:
-            raise AnomalibLiteError(
-                f"cannot keep maps in {self._folder}: {error.strerror}"
-            ) from error
-        self._places.append((self._end, (rows, columns)))
-        self._end += data.nbytes
-        return len(self._places) - 1
+        """Keep one map; returns its number.
+
+        Raises:
+            FitError: the folder cannot be written, or the disk is full.
+        """
+        if self._store is None:
+            self._store = SpillStore(
+                None,
+                network_map.shape,
+                np.float32,
+                what="the anomaly maps",
+                advice="free space there or name another --out",
+                folder=self._folder,
+            )
+        self._store.write(np.array([self._count]), network_map[None])
+        self._count += 1
+        return self._count - 1
 
     def __getitem__(self, number: int) -> Map:
-        start, shape = self._places[number]
-        self._file.seek(start)
-        data = self._file.read(4 * shape[0] * shape[1])
-        return np.frombuffer(data, np.float32).reshape(shape)
+        if self._store is None:
+            raise IndexError(number)
+        found: Map = self._store.read(np.array([number]))[0]
+        return found
 
 
 @dataclass(frozen=True)

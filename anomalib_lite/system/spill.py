@@ -23,16 +23,17 @@ _FREE_SHARE = 0.5
 _ADVICE = "free space there or name another folder in TMPDIR"
 
 
-def temporary_room(size: int, *, needed: bool = False) -> bool:
-    """Whether the temporary folder may take `size` bytes: half of what is free, and 8 GB.
+def temporary_room(size: int, *, needed: bool = False, folder: Path | None = None) -> bool:
+    """Whether a temporary file may take `size` bytes: half of what is free, and 8 GB.
 
     Args:
         size: bytes.
         needed: nothing else will do, so 8 GB are no limit.
+        folder: where; None takes the system's.
     """
     if size > TEMPORARY_BYTES and not needed:
         return False
-    return size <= _FREE_SHARE * shutil.disk_usage(tempfile.gettempdir()).free
+    return size <= _FREE_SHARE * shutil.disk_usage(folder or tempfile.gettempdir()).free
 
 
 def require_room(size: int, folder: Path, what: str, advice: str) -> None:
@@ -63,7 +64,7 @@ class SpillStore:
     them would end it.
 
     Args:
-        slots: number of rows.
+        slots: number of rows; None: nobody knows, so they go to a file without asking for room.
         shape: of a row.
         dtype: of its numbers.
         what: the rows, for messages.
@@ -72,6 +73,7 @@ class SpillStore:
         needed: a temporary file may then take more than 8 GB.
         or_memory: where the disk has no room keep them in memory, whatever they take.
         path: a file to keep them in whatever they take, as it is when it exists.
+        folder: of the temporary file; None takes the system's.
 
     Attributes:
         on_disk: whether rows are in a file.
@@ -82,7 +84,7 @@ class SpillStore:
 
     def __init__(
         self,
-        slots: int,
+        slots: int | None,
         shape: tuple[int, ...],
         dtype: DTypeLike,
         *,
@@ -92,22 +94,19 @@ class SpillStore:
         needed: bool = False,
         or_memory: bool = False,
         path: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.shape, self.dtype = shape, np.dtype(dtype)
         self._row_bytes = prod(shape) * self.dtype.itemsize
         self._what, self._advice, self._path = what, advice, path
-        size = slots * self._row_bytes
-        self.on_disk = path is not None or size > memory
-        if self.on_disk and path is None and not temporary_room(size, needed=needed):
-            if not or_memory:
-                raise self._refused(size)
-            self.on_disk = False
+        self._folder = folder or Path(tempfile.gettempdir())
+        self.on_disk = path is not None or slots is None
+        if not self.on_disk:
+            self.on_disk = self._goes_to_disk(slots or 0, memory, needed, or_memory)
         self._file: BinaryIO | None = None
-        self._rows: NDArray[Any] = np.empty((0, *shape), self.dtype)
+        self._rows: NDArray[Any] = np.empty((0 if self.on_disk else slots or 0, *shape), self.dtype)
         if self.on_disk:
             self._file = self._opened(path)
-        else:
-            self._rows = np.empty((slots, *shape), self.dtype)
 
     def __enter__(self) -> SpillStore:
         return self
@@ -139,7 +138,7 @@ class SpillStore:
         if self._file is None:
             self._rows[slots] = rows
             return
-        numbers = np.ascontiguousarray(rows, self.dtype).reshape(len(slots), -1)
+        numbers = np.ascontiguousarray(rows, self.dtype).reshape(len(slots), *self.shape)
         try:
             for start, end in _runs(slots):
                 self._file.seek(int(slots[start]) * self._row_bytes)
@@ -162,25 +161,33 @@ class SpillStore:
                 raise FitError(f"{self._place} ends before all of {self._what}; begin anew")
         return numbers.reshape(-1, *self.shape)
 
+    def _goes_to_disk(self, slots: int, memory: int, needed: bool, or_memory: bool) -> bool:
+        size = slots * self._row_bytes
+        if size <= memory:
+            return False
+        if temporary_room(size, needed=needed, folder=self._folder):
+            return True
+        if or_memory:
+            return False
+        free = shutil.disk_usage(self._folder).free
+        raise FitError(
+            f"{self._what} take {size / 1e9:.1f} GB and the disk of {self._folder} has "
+            f"{free / 1e9:.1f} GB free, half of which may be taken; {self._advice}"
+        )
+
     @property
     def _place(self) -> str:
-        return str(self._path or f"a temporary file in {tempfile.gettempdir()}")
+        return str(self._path or f"a temporary file in {self._folder}")
 
     def _opened(self, path: Path | None) -> BinaryIO:
         try:
             if path is None:
-                return tempfile.TemporaryFile(prefix="anomalib-lite-", buffering=0)
+                return tempfile.TemporaryFile(
+                    prefix="anomalib-lite-", buffering=0, dir=self._folder
+                )
             return path.open("r+b" if path.exists() else "w+b", buffering=0)
         except OSError as error:
             raise self._full(error) from error
-
-    def _refused(self, size: int) -> FitError:
-        folder = tempfile.gettempdir()
-        free = shutil.disk_usage(folder).free
-        return FitError(
-            f"{self._what} take {size / 1e9:.1f} GB and the disk of {folder} has "
-            f"{free / 1e9:.1f} GB free, half of which may be taken; {self._advice}"
-        )
 
     def _full(self, error: OSError) -> FitError:
         reason = error.strerror or type(error).__name__

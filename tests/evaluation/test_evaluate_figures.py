@@ -304,7 +304,7 @@ def test_a_limit_on_training_images_draws_them_by_the_seed(parts, tmp_path, cli:
 
 def test_maps_come_back_from_the_store_as_they_went_in(tmp_path):
     rng = np.random.default_rng(0)
-    maps = [rng.normal(size=size).astype(np.float32) for size in ((4, 6), (1, 1), (5, 3))]
+    maps = [rng.normal(size=(4, 6)).astype(np.float32) for _ in range(3)]
     with MapStore(tmp_path) as store:
         assert [store.append(item) for item in maps] == [0, 1, 2]
         for number in (2, 0, 1):

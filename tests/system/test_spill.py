@@ -71,6 +71,22 @@ def test_a_file_holds_what_an_array_would(writes, wanted):
         np.testing.assert_array_equal(store.read(chosen), plain[chosen])
 
 
+def test_where_nobody_knows_how_many_rows_there_will_be_they_go_to_a_file(tmp_path, monkeypatch):
+    disk_with(monkeypatch, 0)
+    data = np.random.default_rng(0).random((9, 3), np.float32)
+    with made(None, memory=1 << 20, folder=tmp_path) as store:
+        assert store.on_disk
+        for number, row in enumerate(data):
+            store.write(np.array([number]), row[None])
+        np.testing.assert_array_equal(store.read(np.arange(9)), data)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_of_another_shape_are_no_rows_of_this_store():
+    with made() as store, pytest.raises(ValueError, match="reshape"):
+        store.write(np.array([0]), np.zeros((1, 4), np.float32))
+
+
 def test_rows_that_do_not_lie_side_by_side_are_written_as_they_are():
     data = np.arange(24, dtype=np.float32).reshape(4, 6)
     with made(6, (4,)) as store:

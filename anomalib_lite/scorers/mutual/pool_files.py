@@ -107,7 +107,7 @@ class PoolFiles:
         if name not in self._stores or self._stores[name].shape != shape:
             self._close(name)
             self._stores[name] = SpillStore(
-                0,
+                None,
                 shape,
                 np.float32,
                 what="the pool's features",

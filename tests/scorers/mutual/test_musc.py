@@ -103,7 +103,7 @@ def test_maps_are_enlarged_with_aligned_corners_and_zero_outside_the_region():
 def test_an_unreadable_image_is_left_out_of_the_pool():
     found = scored(stream_of(6, missing=(2,)))
     assert found.indices.tolist() == [0, 1, 3, 4, 5]
-    assert isinstance(create_scorer("musc"), ScorePool)
+    assert create_scorer("musc").can(ScorePool)
 
 
 def test_a_pool_of_one_image_is_refused():
