@@ -43,6 +43,12 @@ class FrameBatch:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def changed(self, frames: Tensor, labels: NDArray[np.int64] | None = None) -> FrameBatch:
+        """The same images with other frames, uint8 or float32 on the scale 0 to 255, and labels."""
+        return FrameBatch(
+            frames, self.indices, self._extract, sample_weight=self.sample_weight, labels=labels
+        )
+
     @cached_property
     def features(self) -> Features:
         """Normalised pixels and backbone maps; raises `FitError` when they are not finite."""

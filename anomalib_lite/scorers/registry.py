@@ -1,4 +1,8 @@
-"""Scorers by name: a scorer registers itself, `a+b` is handed to fusion."""
+"""Scorers by name: a scorer registers itself, `a+b` is handed to fusion.
+
+Another package adds scorers by an entry point of the group `anomalib_lite.scorers` that names the
+class, or a module that registers it (docs/methods/own.md).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import pkgutil
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +23,28 @@ from anomalib_lite.scorers.settings import Setting, check_settings, settings_of
 
 _FAMILIES = "anomalib_lite.scorers"
 _REGISTRY: dict[str, type[Scorer]] = {}
+_UNLOADED: dict[str, str] = {}
+"""Entry points of other packages that could not be loaded, and why."""
 
 
 def register_scorer(scorer: type[Scorer]) -> type[Scorer]:
-    """Class decorator: make a scorer known by its `name`."""
-    _REGISTRY[scorer.name] = scorer
+    """Class decorator: make a scorer known by its `name`.
+
+    Raises:
+        SettingsError: another scorer has that name, or it is none.
+    """
+    name = getattr(scorer, "name", "")
+    if not name or SEPARATOR in name:
+        raise SettingsError(f"{scorer.__qualname__}: {name!r} is no name for a scorer")
+    known = _REGISTRY.get(name)
+    if known is not None and _origin(known) != _origin(scorer):
+        raise SettingsError(f"{_origin(scorer)}: {_origin(known)} is called {name!r} already")
+    _REGISTRY[name] = scorer
     return scorer
+
+
+def _origin(scorer: type[Scorer]) -> str:
+    return f"{scorer.__module__}.{scorer.__qualname__}"
 
 
 def create_scorer(name: str, /, **settings: Any) -> Scorer:
@@ -67,8 +88,10 @@ def _scorer_class(name: str) -> type[Scorer]:
     _import_families()
     if name not in _REGISTRY:
         known = list_scorers()
+        missing = "".join(f"; {entry}: {why}" for entry, why in _UNLOADED.items())
         raise SettingsError(
-            f"unknown detector {name!r}{did_you_mean(name, known)}; choose from {', '.join(known)}"
+            f"unknown detector {name!r}{did_you_mean(name, known)}; "
+            f"choose from {', '.join(known)}{missing}"
         )
     return _REGISTRY[name]
 
@@ -101,3 +124,10 @@ def _import_families() -> None:
     ):
         for module in pkgutil.iter_modules([str(folder / family)]):
             import_module(f"{_FAMILIES}.{family}.{module.name}")
+    for entry in entry_points(group=_FAMILIES):
+        try:
+            found = entry.load()
+            if isinstance(found, type) and issubclass(found, Scorer):
+                register_scorer(found)
+        except Exception as error:  # somebody else's code must not take our scorers away
+            _UNLOADED[f"entry point {entry.name}"] = f"{type(error).__name__}: {error}"

@@ -104,7 +104,7 @@ def judge(
         peaks.append(peak)
         if simulate:
             changed = with_defects(batch, stream.layout.roi, context.seed)
-            defects.extend(_score(parts, stream.features(frames))[0] for frames in changed)
+            defects.extend(_score(parts, bad.features)[0] for bad in changed)
         done += len(batch.indices)
         context.progress("judging the parts", done, len(stream))
     if not good:
@@ -128,8 +128,8 @@ def _score(
 
 def with_defects(
     batch: FrameBatch, roi: NDArray[np.bool_] | None, seed: int
-) -> Iterator[torch.Tensor]:
-    """The batch's frames, uint8 `(N, H, W, 3)`, with a defect on each, once for each kind."""
+) -> Iterator[FrameBatch]:
+    """The batch with a defect on each image (label 1), once for each kind."""
     frames = batch.frames.cpu().numpy()
     for number, kind in enumerate(DEFECT_KINDS):
         pictures = []
@@ -137,4 +137,4 @@ def with_defects(
             rng = np.random.default_rng([seed, index, number])
             donor = frames[(place + 1) % len(frames)]
             pictures.append(simulate_defect(frames[place], donor, kind, rng, roi).frame)
-        yield torch.from_numpy(np.stack(pictures))
+        yield batch.changed(torch.from_numpy(np.stack(pictures)), np.ones(len(batch), np.int64))
