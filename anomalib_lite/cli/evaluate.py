@@ -20,7 +20,7 @@ from anomalib_lite.cli.options import (
     Weights,
 )
 from anomalib_lite.cli.progress import progress_bar
-from anomalib_lite.cli.values import parse_pairs, parse_size
+from anomalib_lite.cli.values import parse_layers, parse_pairs, parse_size
 
 if TYPE_CHECKING:
     from anomalib_lite.evaluation import EvaluationSettings
@@ -88,6 +88,14 @@ class Compared:
             help="pdn_edge or a timm name; repeat for more. Default: pdn_edge.",
         ),
     ] = None
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Layers of the one backbone, comma-separated. Default: its own. For one "
+            "detector: --set mvg.layers=layer2,layer3.",
+        ),
+    ] = None
     weights: Weights = None
     setting: Annotated[
         list[str] | None,
@@ -150,6 +158,7 @@ def _settings(
     max_false_reject: float,
 ) -> EvaluationSettings:
     size, given = parse_size(image_size), parse_pairs(compared.setting or [])
+    named = parse_layers(compared.layers)
     from anomalib_lite.evaluation import EvaluationSettings
 
     return EvaluationSettings(
@@ -158,6 +167,7 @@ def _settings(
         backbones=tuple(compared.backbone or EvaluationSettings.backbones),
         seeds=measured.seeds,
         image_size=size,
+        layers=None if named is None else tuple(named),
         weights=compared.weights,
         max_false_reject=max_false_reject,
         settings=given,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,17 @@ class Predictor(Predicts):
         preferred, preferred_layers = self.scorer.default_backbone()
         if backbone in (None, preferred) and layers is None:
             layers = preferred_layers
-        self.backbone = create_backbone(
+        make = partial(
+            create_backbone,
             backbone or preferred,
-            layers=layers,
             weights=weights,
             input_hw=self.spec.size_hw,
             options=backbone_options,
         )
+        self.backbone = make(layers=layers)
+        wanted = self.scorer.read_layers(self.backbone.layer_names)
+        if set(wanted) != set(self.backbone.layer_names):
+            self.backbone = make(layers=wanted)
         if stores_half(self.scorer):
             round_to_half(self.backbone)
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))

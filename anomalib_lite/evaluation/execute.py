@@ -83,6 +83,7 @@ def execute(run: PlannedRun, scratch: Path, progress: Progress) -> RunResult:
     detector = Detector(
         run.detector,
         backbone=run.backbone,
+        layers=settings.layers_for(run.detector),
         weights=settings.weights,
         image_size=settings.spec(),
         max_false_reject=settings.max_false_reject,

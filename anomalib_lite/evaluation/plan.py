@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -110,15 +110,7 @@ def make_plan(settings: EvaluationSettings, progress: Progress) -> list[PlannedR
         SettingsError: a detector does not know a setting.
         WeightsError: a backbone has no weights.
     """
-    spec = settings.spec()
-    detectors = {
-        name: create_scorer(name, **settings.for_detector(name)).settings()
-        for name in settings.detectors
-    }
-    backbones: dict[str, dict[str, Any]] = {}
-    for name in settings.backbones:
-        built = create_backbone(name, weights=settings.weights, input_hw=spec.size_hw)
-        backbones[name] = {**built.settings(), "weights_sha256": built.weights_sha256}
+    described = _described(settings)
     shared = {
         "format_version": FORMAT_VERSION,
         "image_size_hw": list(settings.image_size),
@@ -137,13 +129,39 @@ def make_plan(settings: EvaluationSettings, progress: Progress) -> list[PlannedR
                     "kind": category.kind,
                     "category": category.name,
                     "data_fingerprint": category.fingerprint,
-                    "detector": {"name": detector, "settings": detectors[detector]},
-                    "backbone": backbones[backbone],
+                    **described[detector, backbone],
                     **shared,
                 }
                 make = partial(_planned, category, detector, backbone, combination, settings)
                 runs += [make(seed) for seed in range(settings.seeds)]
     return runs
+
+
+def _described(settings: EvaluationSettings) -> dict[tuple[str, str], dict[str, Any]]:
+    """Settings of detector and backbone, by their names; builds each backbone once per layers."""
+    spec = settings.spec()
+    made: dict[tuple[str, frozenset[str] | None], dict[str, Any]] = {}
+
+    def backbone_with(name: str, layers: Sequence[str] | None) -> dict[str, Any]:
+        key = (name, None if layers is None else frozenset(layers))
+        if key not in made:
+            built = create_backbone(
+                name, layers=layers, weights=settings.weights, input_hw=spec.size_hw
+            )
+            made[key] = {**built.settings(), "weights_sha256": built.weights_sha256}
+            made[name, frozenset(built.layer_names)] = made[key]
+        return made[key]
+
+    found = {}
+    for detector in settings.detectors:
+        for backbone in settings.backbones:
+            scorer = create_scorer(detector, **settings.for_detector(detector))
+            shared = backbone_with(backbone, settings.layers_for(detector))["layers"]
+            found[detector, backbone] = {
+                "backbone": backbone_with(backbone, scorer.read_layers(shared)),
+                "detector": {"name": detector, "settings": scorer.settings()},
+            }
+    return found
 
 
 def _planned(

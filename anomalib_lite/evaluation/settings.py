@@ -13,8 +13,11 @@ from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.plain import plain_fields
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.scorers import create_scorer, list_scorers
+from anomalib_lite.scorers.fusion.create import layer_names
 
 MapResolution: TypeAlias = Literal["frame", "network"]
+
+_LAYERS = "layers"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class EvaluationSettings:
         backbones: names of backbones; each is combined with each detector.
         seeds: how many seeds, 0 to `seeds - 1`; every seed is fitted anew.
         image_size: `(height, width)` of the network's input, pixels.
+        layers: of the one backbone, read for every detector; None takes its default. In `settings`,
+            `"mvg.layers"` goes to one detector, alone and as a part.
         weights: a `.safetensors` file for the one backbone, or None (weights folder, then hub).
         max_false_reject: share of good parts that may be rejected; decides the threshold.
         settings: of the detectors; `"padim.sigma"` goes to one detector and to fusions with
@@ -52,6 +57,7 @@ class EvaluationSettings:
     pixel: bool = True
     map_resolution: MapResolution = "frame"
     unlabelled_shift: bool = False
+    layers: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         plain_fields(self)
@@ -79,12 +85,18 @@ class EvaluationSettings:
                 "one weights file cannot serve several backbones; put <backbone>.safetensors files "
                 "into the folder ANOMALIB_LITE_WEIGHTS instead"
             )
+        if self.layers is not None and len(self.backbones) > 1:
+            raise SettingsError(
+                "layers have other names in other backbones; evaluate one backbone at a time"
+            )
         self._refuse_settings_of_nobody()
 
     def _refuse_settings_of_nobody(self) -> None:
         for name in self.settings:
             *owner_words, own = name.split(".")
             owner = ".".join(owner_words)
+            if name == _LAYERS:
+                raise SettingsError("layers of all detectors: write --layers instead")
             if not own.isidentifier() or own == "name":
                 raise SettingsError(f"no detector has a setting {name!r}")
             if owner and owner not in self._owners():
@@ -121,7 +133,17 @@ class EvaluationSettings:
             for key, value in self.settings.items()
             if key.startswith(f"{name}.")
         }
-        return {**shared, **own}
+        found = {**shared, **own}
+        if len(parts) == 1:
+            found.pop(_LAYERS, None)
+        return found
+
+    def layers_for(self, name: str) -> list[str] | None:
+        """Layers that the backbone reads for one detector; parts of a fusion may name others."""
+        key = f"{name}.{_LAYERS}"
+        if key in self.settings:
+            return layer_names(key, self.settings[key])
+        return None if self.layers is None else list(self.layers)
 
     def command(self) -> str:
         """The command line that repeats this evaluation; where it writes is left open."""
@@ -136,6 +158,8 @@ class EvaluationSettings:
         size = str(height) if height == width else f"{height}x{width}"
         words += ["--seeds", str(self.seeds), "--image-size", size]
         words += ["--max-false-reject", str(self.max_false_reject)]
+        if self.layers is not None:
+            words += ["--layers", ",".join(self.layers)]
         if self.weights is not None:
             words += ["--weights", str(self.weights)]
         for key, value in self.settings.items():

@@ -182,6 +182,10 @@ class Scorer(nn.Module, ABC):
         """The groups that it tells apart, if it does; thresholds are then kept for each, too."""
         return None
 
+    def read_layers(self, shared: Sequence[str]) -> Sequence[str]:
+        """Layers that the backbone has to read, of those it would read for everybody."""
+        return shared
+
     def build(self, layout: FeatureLayout) -> None:
         """Allocate whatever depends on the layout; called before `fit` and before loading."""
         self.layout = layout

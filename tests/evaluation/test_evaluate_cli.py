@@ -63,6 +63,8 @@ def test_a_leak_and_a_missing_mask_are_named_and_give_exit_status_1(own_parts, c
             "several backbones",
         ),
         (["--weights", "nowhere.safetensors"], "weights"),
+        (["--set", "layers=a"], "write --layers instead"),
+        (["--backbone", "filters", "--layers", "octave9"], "filters has no layer ['octave9']"),
         (["--limit-train", "2"], "weave patchcore pdn_edge seed 0: 2 "),
     ],
 )
@@ -112,3 +114,22 @@ def test_settings_reach_only_the_detector_that_they_name(parts, tmp_path, cli: C
 def test_the_command_line_starts_without_torch():
     code = "import sys, anomalib_lite.cli.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_layers_of_all_detectors_and_of_one_are_read_and_recorded(parts, tmp_path, cli: Cli):
+    out = tmp_path / "out"
+    asked = ["evaluate", "--data", f"mvtec:{parts}:weave", "--out", out, "--seeds", "1"]
+    asked += ["--image-size", "64", "--no-pixel", "--backbone", "filters"]
+    asked += ["--detector", "mvg", "--detector", "padim", "--detector", "padim+mvg"]
+    asked += ["--layers", "octave1,octave2", "--set", "mvg.layers=octave2, octave3"]
+    assert cli(*asked, "--set", "padim+mvg.trust=equal") == 0
+    runs = json.loads((out / "metrics.json").read_text())["runs"]
+    read = {run["detector"]: run["settings"]["backbone"]["layers"] for run in runs}
+    assert read == {
+        "mvg": ["octave2", "octave3"],
+        "padim": ["octave1", "octave2"],
+        "padim+mvg": ["octave1", "octave2", "octave3"],
+    }
+    fused = next(run["settings"]["detector"] for run in runs if run["detector"] == "padim+mvg")
+    assert fused["settings"]["padim.layers"] == ["octave1", "octave2"]
+    assert fused["settings"]["mvg.layers"] == ["octave2", "octave3"]

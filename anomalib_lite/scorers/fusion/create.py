@@ -9,6 +9,8 @@ from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import Scorer
 from anomalib_lite.scorers.fusion.fusion import SEPARATOR, Fusion
 
+_LAYERS = "layers"
+
 
 def settings_by_member(
     name: str, settings: dict[str, Any]
@@ -17,7 +19,8 @@ def settings_by_member(
 
     Args:
         name: member names joined by `+`, e.g. `"patchcore+mvg"`.
-        settings: `trust`, and settings of the members as `member.setting`, e.g. `mvg.components`.
+        settings: `trust`, and settings of the members as `member.setting`, e.g. `mvg.components`;
+            `member.layers` are the layers it sees, a list or text with commas.
 
     Raises:
         SettingsError: a member without a name, one given twice, a setting that belongs to none.
@@ -31,6 +34,8 @@ def settings_by_member(
         part, dot, setting = key.partition(".")
         if key == "trust":
             own[key] = value
+        elif dot and part in of_member and setting == _LAYERS:
+            own.setdefault(_LAYERS, {})[part] = layer_names(key, value)
         elif dot and part in of_member:
             of_member[part][setting] = value
         else:
@@ -41,11 +46,23 @@ def settings_by_member(
     return own, of_member
 
 
+def layer_names(key: str, value: Any) -> list[str]:
+    """Names of layers as a setting gives them; raises `SettingsError` for anything else."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not names or not all(map(_is_name, names)):
+        raise SettingsError(f"{key} is {value!r}; name layers, e.g. layer2,layer3")
+    return [name.strip() for name in names]
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
 def create_fusion(members: Sequence[Scorer], **own: Any) -> Fusion:
     """A fusion of members.
 
     Args:
         members: two or more scorers.
-        own: settings of the fusion itself (`trust`).
+        own: settings of the fusion itself (`trust`, `layers`).
     """
     return Fusion(members, **own)

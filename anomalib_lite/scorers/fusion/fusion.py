@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
@@ -24,13 +24,7 @@ from anomalib_lite.scorers.abilities import (
     TakesSampleWeight,
     as_able,
 )
-from anomalib_lite.scorers.base import (
-    FeatureStream,
-    FitContext,
-    HeldOutScores,
-    Scorer,
-    Scores,
-)
+from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
 from anomalib_lite.scorers.fusion.earned_weights import (
     Judgement,
     earn_weights,
@@ -63,6 +57,7 @@ class Fusion(Scorer):
         members: the parts.
         trust: `"earned"` on defects simulated on good images that the parts have not seen;
             `"equal"` spares what this takes: a smaller fit of each part, and scoring the defects.
+        layers: by name of a part, the layers it sees; others see those read for everybody.
 
     Attributes:
         weight_: share of each part, sums to 1, `(P,)`.
@@ -75,11 +70,17 @@ class Fusion(Scorer):
     peak_centre_: Tensor
     peak_spread_: Tensor
 
-    def __init__(self, members: Sequence[Scorer], trust: Trust = "earned") -> None:
+    def __init__(
+        self,
+        members: Sequence[Scorer],
+        trust: Trust = "earned",
+        layers: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         super().__init__()
         if trust not in get_args(Trust):
             raise SettingsError(f"trust is {trust!r}; choose earned or equal")
         self.trust: Trust = trust
+        self.layers = {part: list(names) for part, names in (layers or {}).items()}
         self.members = nn.ModuleDict({member.name: member for member in members})
         self.maps = [place for place, member in enumerate(members) if member.localises]
         self.name = SEPARATOR.join(member.name for member in members)
@@ -103,7 +104,15 @@ class Fusion(Scorer):
         own: dict[str, Any] = {"trust": self.trust}
         for scorer in self.scorers:
             own.update({f"{scorer.name}.{key}": value for key, value in scorer.settings().items()})
-        return own
+        return own | {f"{part}.layers": list(names) for part, names in self.layers.items()}
+
+    def read_layers(self, shared: Sequence[str]) -> Sequence[str]:
+        """Those of all parts; with `layers`, parts that name none keep the shared ones."""
+        if not self.layers:
+            return shared
+        # Kept by name: what a file says must not depend on what is read for everybody later.
+        self.layers = {part.name: self.layers.get(part.name, list(shared)) for part in self.scorers}
+        return list(dict.fromkeys(name for names in self.layers.values() for name in names))
 
     def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
         """That of the parts where they agree; one pass serves all."""
@@ -113,7 +122,9 @@ class Fusion(Scorer):
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
         for scorer in self.scorers:
-            scorer.build(layout)
+            names = self.layers.get(scorer.name)
+            seen = [info for info in layout.layers if names is None or info.name in names]
+            scorer.build(replace(layout, layers=tuple(seen)))
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Each part takes its own as it does alone."""
