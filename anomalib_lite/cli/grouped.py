@@ -35,6 +35,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             flat.append(parameter.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
 
     def run(**given: Any) -> None:
+        _refuse_empty(flat, given)
         made = {
             name: group(**{field.name: given.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
@@ -50,6 +51,25 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 def option_names(command: Callable[..., None]) -> set[str]:
     """Names of all options and arguments of a command."""
     return set(signature(command).parameters)
+
+
+def _refuse_empty(options: list[Parameter], given: dict[str, Any]) -> None:
+    """An empty text comes from a variable that is not set; as a path it would be this folder."""
+    for option in options:
+        value = given[option.name]
+        empty = "" in value if isinstance(value, list) else value == ""
+        if empty and value != option.default:
+            from anomalib_lite.edge.errors import SettingsError
+
+            raise SettingsError(f"{_label(option)} is empty; give a value, or leave it out")
+
+
+def _label(option: Parameter) -> str:
+    info = get_args(option.annotation)[1]
+    if not isinstance(info, OptionInfo):
+        return option.name.upper()
+    named = info.default
+    return named if isinstance(named, str) else f"--{option.name.replace('_', '-')}"
 
 
 def _options(group: type[Any]) -> list[Parameter]:

@@ -66,10 +66,12 @@ class Written:
         ),
     ] = None
 
-    def check(self, model: Path) -> None:
+    def check(self, model: Path, out: Path) -> None:
         """Raise `SettingsError` where options do not go together, or with the model."""
         from anomalib_lite.edge.errors import SettingsError
 
+        if out.exists() and not out.is_dir():
+            raise SettingsError(f"--out {out}: is a file; name a folder")
         if self.explain and model.suffix == ".onnx":
             raise SettingsError(
                 f"{model}: an edge file holds no good images to explain with; give the "
@@ -123,7 +125,7 @@ def score(
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
     from anomalib_lite.edge.products import StatedProduct
 
-    written.check(model)
+    written.check(model, out)
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
     explainer = _explainer(opened, written.good) if written.explain else None
     judge = opened if product is None else StatedProduct(opened, product)

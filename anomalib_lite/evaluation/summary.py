@@ -30,6 +30,9 @@ _NOT_IN_SUMMARY = ("curves", "aupimo_per_frame", "input_spec", "hardware")
 Record = dict[str, Any]
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def summarise(
     settings: EvaluationSettings, plan: Sequence[PlannedRun], records: dict[str, Record]
 ) -> dict[str, Any]:
@@ -89,8 +92,13 @@ def to_csv(records: Iterable[Record]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Text that a spreadsheet would compute is quoted: folder names come from anywhere."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def mean_over_seeds(records: Sequence[Record]) -> list[dict[str, Any]]:

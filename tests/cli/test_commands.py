@@ -254,7 +254,7 @@ MISTAKES = {
         ["score", "{edge}", "{good}", "--out", "{tmp}/o", "--engine", "x"],
         "choose one of onnxruntime, cuda",
     ),
-    "score out": (["score", "{edge}", "{good}", "--out", "{tmp}/notes.txt"], "cannot write"),
+    "score out": (["score", "{edge}", "{good}", "--out", "{tmp}/notes.txt"], "name a folder"),
     "bench size": (["bench", "{edge}", "--frame-size", "wide"], "write 256 or HxW"),
 }
 
