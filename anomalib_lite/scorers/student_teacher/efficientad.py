@@ -9,45 +9,30 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
-from anomalib_lite.backbones.pdn import Size
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.scorers.student_teacher.efficientad_maps import MapHead
 from anomalib_lite.scorers.student_teacher.efficientad_merge import MergedEfficientAd
 from anomalib_lite.scorers.student_teacher.efficientad_networks import (
-    PAPER,
-    SLIM,
     Autoencoder,
     Student,
     student_grid,
 )
 from anomalib_lite.scorers.student_teacher.efficientad_parts import Course, Networks
 from anomalib_lite.scorers.student_teacher.efficientad_training import Lesson
+from anomalib_lite.scorers.student_teacher.efficientad_variants import VARIANTS, EfficientAdSize
 from anomalib_lite.scorers.training.loop import Budget, step_seed, train
 from anomalib_lite.scorers.training.teacher_cache import TEACHER_CACHE_BYTES
 from anomalib_lite.system.seeding import seeded
 
-EfficientAdSize = Literal["S", "M", "edge"]
-_NETWORKS: dict[str, Size] = {"S": "small", "M": "medium", "edge": "edge"}
-_TEACHERS = {
-    "S": ("pdn_small", "valid"),
-    "M": ("pdn_medium", "valid"),
-    "edge": ("pdn_edge", "local"),
-}
-_STEPS = {"S": 70_000, "M": 70_000, "edge": 10_000}
-_RATES = {"S": 1e-4, "M": 1e-4, "edge": 1e-3}
-_BORDER = {"S": 4, "M": 4, "edge": 0}
-_BLIND = {"S": 0, "M": 0, "edge": 1}
-_HARD = {"S": 0.999, "M": 0.999, "edge": 0.99}
-_FLOATS_PER_PIXEL = {"S": 280, "M": 560, "edge": 60}
 _PICTURES_PER_STEP = 4
 
 
@@ -101,7 +86,7 @@ class EfficientAd(Scorer):
         bf16: bool = False,
     ) -> None:
         super().__init__()
-        if size not in get_args(EfficientAdSize):
+        if size not in VARIANTS:
             raise SettingsError(f"size is {size!r}; choose S, M or edge")
         if hard_quantile is not None and not 0 <= hard_quantile < 1:
             raise SettingsError(f"hard_quantile is {hard_quantile}; choose 0 to below 1")
@@ -120,7 +105,9 @@ class EfficientAd(Scorer):
         self.map_normalisation = map_normalisation
         self.device = device
         self.bf16 = bf16
-        self.budget = Budget(_STEPS[size] if steps is None and minutes is None else steps, minutes)
+        self.variant = VARIANTS[size]
+        unlimited = steps is None and minutes is None
+        self.budget = Budget(self.variant.steps if unlimited else steps, minutes)
 
     def settings(self) -> dict[str, Any]:
         """As given; of a folder only its name, which says what without saying where."""
@@ -130,21 +117,21 @@ class EfficientAd(Scorer):
         return settings
 
     def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
-        backbone, layer = _TEACHERS[self.size]
-        return backbone, (layer,)
+        return self.variant.backbone, (self.variant.layer,)
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
-        backbone, wanted = _TEACHERS[self.size]
+        wanted = self.variant.layer
         found = [layer for layer in layout.layers if layer.name == wanted]
-        grid = student_grid(_NETWORKS[self.size], layout.input_hw)
+        grid = student_grid(self.variant.network, layout.input_hw)
         if not found or found[0].grid_hw != grid:
             names = ", ".join(layer.name for layer in layout.layers)
             raise SettingsError(
-                f"efficientad of size {self.size} has the layer {wanted!r} of {backbone} as its "
-                f"teacher, not {names}; leave --backbone and --layers out"
+                f"efficientad of size {self.size} has the layer {wanted!r} of "
+                f"{self.variant.backbone} as its teacher, not {names}; leave --backbone and "
+                "--layers out"
             )
-        if min(layout.input_hw) < 1 << len(PAPER.encoder):
+        if min(layout.input_hw) < 1 << len(self.variant.proportions.encoder):
             raise SettingsError(
                 f"efficientad needs images of at least 32 pixels, not {layout.input_hw}"
             )
@@ -153,21 +140,20 @@ class EfficientAd(Scorer):
 
     def _allocate(self, seed: int) -> None:
         """Fresh networks and statistics from a seed."""
-        size, channels = _NETWORKS[self.size], self.teacher.channels
+        variant, channels = self.variant, self.teacher.channels
         with seeded(step_seed(seed, 0, "weights")):
-            self.student = Student(size, channels)
+            self.student = Student(variant.network, channels)
             self.autoencoder_net: nn.Module | None = None
             if self.autoencoder:
                 self.autoencoder_net = Autoencoder(
                     self.layout.input_hw,
                     self.teacher.grid_hw,
                     channels,
-                    SLIM if self.size == "edge" else PAPER,
+                    variant.proportions,
                 )
-        border = _BORDER[self.size]
         maps = 2 if self.autoencoder else 1
-        blind = _BLIND[self.size]
-        self.head = MapHead(self.layout, self.teacher.grid_hw, border, maps, blind)
+        grid_hw = self.teacher.grid_hw
+        self.head = MapHead(self.layout, grid_hw, variant.border, maps, variant.blind)
         self.register_buffer("teacher_mean_", torch.zeros(channels))
         self.register_buffer("teacher_std_", torch.ones(channels))
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))
@@ -175,12 +161,12 @@ class EfficientAd(Scorer):
     @property
     def rate(self) -> float:
         """Learning rate of the training."""
-        return _RATES[self.size] if self.learning_rate is None else self.learning_rate
+        return self.variant.rate if self.learning_rate is None else self.learning_rate
 
     @property
     def quantile(self) -> float:
         """Quantile of the hard loss."""
-        return _HARD[self.size] if self.hard_quantile is None else self.hard_quantile
+        return self.variant.hard_quantile if self.hard_quantile is None else self.hard_quantile
 
     @property
     def networks(self) -> Networks:
@@ -206,7 +192,7 @@ class EfficientAd(Scorer):
         """Weights with gradients and moments, one step's maps, and cached teacher outputs."""
         weights = sum(item.numel() for item in self.parameters())
         height, width = self.layout.input_hw
-        maps = height * width * _FLOATS_PER_PIXEL[self.size] * _PICTURES_PER_STEP * 3
+        maps = height * width * self.variant.floats_per_pixel * _PICTURES_PER_STEP * 3
         return 4 * (4 * weights + maps) + TEACHER_CACHE_BYTES
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
