@@ -26,12 +26,15 @@ class Backbone(nn.Module, ABC):
         std: per-channel standard deviation, on the 0..1 scale.
 
     Attributes:
+        inputs: names of the inputs that it reads, `frames` first. One that reads more overrides
+            `read`, and puts maps of what is measured, such as `depth.valid`, beside the others.
         name: what the registry or timm calls it.
         layer_names: layers that are read, as they are asked for.
         options: what it was made with beyond layers and weights (`create_backbone`).
         weights_sha256: hex digest of the weights, or the reason why there is none.
     """
 
+    inputs: ClassVar[tuple[str, ...]] = ("frames",)
     name: str
     layer_names: list[str]
     options: dict[str, Any]
@@ -80,6 +83,15 @@ class Backbone(nn.Module, ABC):
     def normalise(self, frames_nhwc: Tensor) -> Tensor:
         """Prepared frames uint8 `(N, H, W, 3)` -> normalised float32 `(N, 3, H, W)`."""
         return frames_nhwc.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+
+    def read(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
+        """Normalisation and extraction of prepared frames, or of prepared inputs by name.
+
+        Measured inputs are float32 `(N, H, W, C + 1)`, the last channel 1 where measured, else 0.
+        """
+        frames = prepared if isinstance(prepared, Tensor) else prepared["frames"]
+        features: Features = self(self.normalise(frames))
+        return features
 
     def forward(self, pixels: Tensor) -> Features:
         return Features(pixels, self.extract(pixels))

@@ -28,6 +28,8 @@ class Detector(Learner):
         backbone_options: see `backbones.create_backbone`; e.g. `{"mean": (0.5, 0.5, 0.5),
             "std": (0.5, 0.5, 0.5)}` for weights that were trained on another normalisation.
         image_size: side or `(height, width)` of the network's input, pixels; or an `InputSpec`.
+        inputs: what is measured beside the picture, by name, for a backbone that reads it; e.g.
+            `{"depth": MeasuredSpec(stored="uint16", scale=0.001)}`.
         calibration: `"auto"` scores every good image out-of-fold where the scorer can do so cheaply
             and otherwise holds a fifth out; or `"folds"`, `"holdout"`.
         max_false_reject: share of good frames that may be rejected.
@@ -50,6 +52,7 @@ class Detector(Learner):
         }
         return DetectorState(
             spec=self.spec,
+            measured=self.measured,
             calibration=self.calibration,
             data=self.data,
             scorer={"name": self.scorer.name, "settings": self.scorer.settings()},
@@ -75,6 +78,7 @@ class Detector(Learner):
             weights="empty",
             backbone_options=state.backbone.get("options"),
             image_size=state.spec,
+            inputs=state.measured,
             calibration=state.calibration_method,
             max_false_reject=state.calibration.max_false_reject,
             seed=state.seed,
@@ -118,7 +122,7 @@ class Detector(Learner):
                 fitted=self,
                 network=self.graph.merged(),
                 stores_half=stores_half(self.scorer),
-                spec=self.spec,
+                inputs=self.inputs,
                 calibration=state.calibration,
                 samples=state.data.samples,
                 localises=self.localises,

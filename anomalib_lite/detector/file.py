@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,10 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_header
+from anomalib_lite.edge.inputs import FRAMES, Inputs, View
 from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
+from anomalib_lite.edge.measured import MeasuredSpec
+from anomalib_lite.edge.metadata import inputs_from
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.system.versions import installed_versions
 
@@ -34,7 +38,7 @@ class DetectorState:
     """A fitted detector as plain data.
 
     Attributes:
-        spec: the input declaration.
+        spec: what the picture is declared to be.
         calibration: threshold and p-values.
         data: what it was fitted on.
         scorer: its `name` and `settings`.
@@ -45,6 +49,7 @@ class DetectorState:
         seed: the one source of randomness.
         layer_choice: why these layers; empty where a person chose them.
         tensors: `backbone.*` and `scorer.*`.
+        measured: what is measured beside the picture, by name.
     """
 
     spec: InputSpec
@@ -58,6 +63,7 @@ class DetectorState:
     seed: int
     layer_choice: dict[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    measured: Mapping[str, MeasuredSpec] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:
         """What files say about the detector, plain JSON types."""
@@ -88,12 +94,17 @@ def write_state(state: DetectorState, path: str | Path) -> Path:
         "about": state.about(),
         SEAL_KEY: UNSEALED,
     }
+    if state.measured:
+        named = {name: spec.to_dict() for name, spec in state.measured.items()}
+        fields["measured_inputs"] = named
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     if gallery.images:
         fields[_GALLERY] = gallery.header()
         tensors[_GALLERY] = torch.from_numpy(gallery.pixels().copy())
     for index, sample in enumerate(state.data.samples):
-        tensors[f"sample.{index}"] = torch.from_numpy(sample)
+        named_sample = sample if isinstance(sample, Mapping) else {FRAMES: sample}
+        for name, values in named_sample.items():
+            tensors[_sample_key(name, index)] = torch.from_numpy(np.ascontiguousarray(values))
     header = json.dumps(fields, sort_keys=True)
     with atomic_path(path) as temporary:
         try:
@@ -119,17 +130,18 @@ def read_state(path: str | Path) -> DetectorState:
         about = header["about"]
         tensors = load_file(path)
         data = about["data"]
-        samples = tensors_below(tensors, "sample.")
+        inputs = inputs_from(header["input_spec"], header.get("measured_inputs", {}))
         scorer = about["detector"]
         return DetectorState(
-            spec=InputSpec.from_dict(header["input_spec"]),
+            spec=inputs.frames,
+            measured=inputs.measured,
             calibration=Calibration.from_dict(header["calibration"]),
             data=FittedData(
                 source=str(data["source"]),
                 records=tuple(ImageRecord(*record) for record in header["records"]),
                 skipped=dict(data["skipped"]),
                 frame_hw=(int(data["frame_hw"][0]), int(data["frame_hw"][1])),
-                samples=tuple(samples[name].numpy() for name in sorted(samples)),
+                samples=_samples(inputs, tensors),
                 gallery=_gallery(header, tensors),
             ),
             scorer={"name": scorer["name"], "settings": dict(scorer["settings"])},
@@ -164,6 +176,20 @@ class content_of:  # noqa: N801 - reads as a statement
         raise ModelFileError(
             f"{self._path}: its content is damaged ({type(error).__name__}: {first}); fit it again"
         ) from error
+
+
+def _sample_key(name: str, index: int) -> str:
+    return f"sample.{index}" if name == FRAMES else f"sample_{name}.{index}"
+
+
+def _samples(inputs: Inputs, tensors: dict[str, Tensor]) -> tuple[View, ...]:
+    pictures = tensors_below(tensors, "sample.")
+    if not inputs.measured:
+        return tuple(pictures[index].numpy() for index in sorted(pictures))
+    return tuple(
+        {name: tensors[_sample_key(name, int(index))].numpy() for name in inputs.names}
+        for index in sorted(pictures)
+    )
 
 
 def _gallery(header: dict[str, Any], tensors: dict[str, Tensor]) -> Gallery:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
@@ -9,7 +11,7 @@ from anomalib_lite.scorers import MergesBackbone, Scorer, Scores, as_able
 
 
 class DetectorGraph(nn.Module):
-    """The whole network: prepared frames in, raw scores out. Predicts and is exported.
+    """The whole network: prepared inputs in, raw scores out. Predicts and is exported.
 
     Args:
         backbone: frozen feature extractor.
@@ -21,14 +23,15 @@ class DetectorGraph(nn.Module):
         self.backbone = backbone
         self.scorer = scorer
 
-    def scores(self, frames_nhwc: Tensor) -> Scores:
-        """uint8 `(N, H, W, 3)` -> scores."""
-        scores: Scores = self.scorer(self.backbone(self.backbone.normalise(frames_nhwc)))
+    def scores(self, prepared: Tensor | Mapping[str, Tensor]) -> Scores:
+        """Frames uint8 `(N, H, W, 3)`, or prepared inputs by name -> scores."""
+        scores: Scores = self.scorer(self.backbone.read(prepared))
         return scores
 
-    def forward(self, frames_nhwc: Tensor) -> tuple[Tensor, ...]:
-        """uint8 `(N, H, W, 3)` -> score `(N,)`, map `(N, h, w)`, extra outputs sorted by name."""
-        scores = self.scores(frames_nhwc)
+    def forward(self, frames_nhwc: Tensor, *measured: Tensor) -> tuple[Tensor, ...]:
+        """Inputs in the backbone's order -> score `(N,)`, map `(N, h, w)`, extras by name."""
+        inputs = dict(zip(self.backbone.inputs, (frames_nhwc, *measured), strict=True))
+        scores = self.scores(inputs if measured else frames_nhwc)
         return scores.image, scores.map, *(scores.extra[name] for name in sorted(scores.extra))
 
     def merged(self) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,8 +15,17 @@ from anomalib_lite.backbones.base import require_finite
 from anomalib_lite.detector.prepared_frames import PreparedFrames
 from anomalib_lite.detector.thumbnails import GalleryBuilder, GoodImage, name_below
 from anomalib_lite.edge.errors import FrameError, SourceError
-from anomalib_lite.edge.frames import Frame
-from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
+from anomalib_lite.edge.inputs import (
+    FRAMES,
+    Inputs,
+    Prepared,
+    View,
+    picture_of,
+    prepare_view,
+    shrink_view,
+    stacked,
+)
+from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FrameBatch
 
@@ -64,7 +73,7 @@ class ImageStream:
     Args:
         source: what to read; must be re-readable.
         backbone: the frozen feature extractor.
-        spec: the preparation.
+        spec: the preparation of the picture, or of all inputs.
         indices: which images of the source, ascending; None takes all.
 
     Attributes:
@@ -82,7 +91,7 @@ class ImageStream:
         self,
         source: Source,
         backbone: Backbone,
-        spec: InputSpec,
+        spec: InputSpec | Inputs,
         *,
         indices: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> None:
@@ -93,13 +102,14 @@ class ImageStream:
             )
         self.source = source
         self.backbone = backbone
-        self.spec = spec
-        self.layout = backbone.layout(spec.size_hw, spec.roi)
+        self.inputs = spec if isinstance(spec, Inputs) else Inputs(spec)
+        self.spec = self.inputs.frames
+        self.layout = backbone.layout(self.spec.size_hw, self.spec.roi)
         self.skipped: dict[str, str] = {}
         self.fingerprints: dict[int, str] = {}
         self.sample_weight: NDArray[np.float64] | None = None
         self.labels: NDArray[np.int64] | None = None
-        self.samples: list[Frame] = []
+        self.samples: list[View] = []
         self.gallery: GalleryBuilder | None = None
         self._frame_sizes: dict[tuple[int, int], None] = {}
         # A container may misstate its number of frames: count what is delivered.
@@ -112,7 +122,7 @@ class ImageStream:
 
     def __iter__(self) -> Iterator[FrameBatch]:
         indices: list[int] = []
-        frames: list[NDArray[np.uint8]] = []
+        frames: list[Prepared] = []
         for index, prepared in self.prepared():
             indices.append(index)
             frames.append(prepared)
@@ -131,7 +141,7 @@ class ImageStream:
             FitError: the prepared frames fit neither in memory nor on the disk.
         """
         if self._kept is None:
-            self._kept = PreparedFrames(self.prepared(), len(self), self.spec.size_hw)
+            self._kept = PreparedFrames(self.prepared(), len(self), self.inputs)
         kept = self._kept
         chosen: list[int] = []
         for index in kept.indices if order is None else order:
@@ -145,7 +155,7 @@ class ImageStream:
 
     def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> ImageStream:
         """The same stream limited to some images; what was skipped stays in one list."""
-        narrowed = ImageStream(self.source, self.backbone, self.spec, indices=indices)
+        narrowed = ImageStream(self.source, self.backbone, self.inputs, indices=indices)
         narrowed.sample_weight, narrowed.labels = self.sample_weight, self.labels
         narrowed.skipped = self.skipped
         narrowed.fingerprints = self.fingerprints
@@ -167,26 +177,30 @@ class ImageStream:
             return None
         return round(aspects[0], 4)
 
-    def features(self, frames_nhwc: Tensor) -> Features:
+    def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone; see `scorers.FeatureStream`."""
         with torch.no_grad():
-            features: Features = self.backbone(self.backbone.normalise(frames_nhwc))
+            features = self.backbone.read(prepared)
         require_finite(features.maps, self.backbone)
         return features
 
-    def _batch(self, indices: list[int], frames: list[NDArray[np.uint8]]) -> FrameBatch:
+    def _batch(self, indices: list[int], prepared: list[Prepared]) -> FrameBatch:
         chosen = np.array(indices, np.int64)
         weights = None if self.sample_weight is None else self.sample_weight[chosen]
+        together = stacked(prepared)
+        named = together if isinstance(together, Mapping) else {FRAMES: together}
+        tensors = {name: torch.from_numpy(values) for name, values in named.items()}
         return FrameBatch(
-            torch.from_numpy(np.stack(frames)),
+            tensors.pop(FRAMES),
             chosen,
             self.features,
+            measured=tensors,
             sample_weight=None if weights is None or bool((weights == 1).all()) else weights,
             labels=None if self.labels is None else self.labels[chosen],
         )
 
-    def prepared(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Usable prepared frames in order, decoded ahead by worker threads."""
+    def prepared(self) -> Iterator[tuple[int, Prepared]]:
+        """Usable prepared frames, or views by name, in order, decoded ahead by worker threads."""
         chosen = self._chosen
         indices: list[int] = []
 
@@ -201,24 +215,31 @@ class ImageStream:
             if isinstance(result, FrameError):
                 self.skipped[name] = str(result).removeprefix(f"{name}: ")
                 continue
-            frame, prepared, digest = result
+            view, prepared, digest = result
             index = indices[position]
             if index not in self.fingerprints:
                 self.fingerprints[index] = digest
+                frame = picture_of(view, self.inputs)
                 self._frame_sizes[frame.shape[0], frame.shape[1]] = None
                 if len(self.samples) < _SAMPLES:
-                    self.samples.append(shrink(frame, _SAMPLE_SIDE).copy())
+                    self.samples.append(shrink_view(view, _SAMPLE_SIDE))
                 if self.gallery is not None:
                     below = name_below(name, self.source.name)
                     size_hw = (frame.shape[0], frame.shape[1])
-                    self.gallery.add(GoodImage(index, digest, below, size_hw, b""), prepared)
+                    picture = prepared[FRAMES] if isinstance(prepared, Mapping) else prepared
+                    self.gallery.add(GoodImage(index, digest, below, size_hw, b""), picture)
             yield index, prepared
 
-    def _prepare(self, frame: Frame) -> tuple[Frame, NDArray[np.uint8], str]:
-        prepared = prepare(frame, self.spec)
-        return frame, prepared, fingerprint(prepared)
+    def _prepare(self, view: View) -> tuple[View, Prepared, str]:
+        prepared = prepare_view(view, self.inputs)
+        return view, prepared, fingerprint(prepared)
 
 
-def fingerprint(prepared: NDArray[np.uint8]) -> str:
-    """sha256 of an image's prepared pixels, hexadecimal."""
-    return hashlib.sha256(prepared.tobytes()).hexdigest()
+def fingerprint(prepared: Prepared) -> str:
+    """sha256 of an image's prepared pixels and of what is measured beside it, hexadecimal."""
+    if not isinstance(prepared, Mapping):
+        return hashlib.sha256(prepared.tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    for name, values in prepared.items():
+        digest.update(f"{name} {values.shape} ".encode() + values.tobytes())
+    return digest.hexdigest()

@@ -147,8 +147,8 @@ class Learner(Predictor):
                 f"a {type(source).__name__} can be read once, and a fit reads its images several "
                 "times; give list(frames), or a folder"
             )
-        opened = require_good(open_frames(source, self.spec, value_range))
-        stream = ImageStream(opened, self.backbone, self.spec)
+        opened = require_good(open_frames(source, self.inputs, value_range))
+        stream = ImageStream(opened, self.backbone, self.inputs)
         if self.scorer.can(Explain):
             stream.gallery = GalleryBuilder()
         return stream

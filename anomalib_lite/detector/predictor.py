@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from anomalib_lite.backbones import create_backbone
+from anomalib_lite.backbones import Backbone, create_backbone
 from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.detector.half_storage import round_to_half, stores_half
 from anomalib_lite.detector.training_record import FittedData
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, SettingsError, did_you_mean
+from anomalib_lite.edge.inputs import FRAMES, Inputs, Prepared
+from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.plain import is_number, is_whole, plain
 from anomalib_lite.edge.predict import Predicts
@@ -41,6 +41,7 @@ class Predictor(Predicts):
         weights: str | Path | None = None,
         backbone_options: Mapping[str, Any] | None = None,
         image_size: int | tuple[int, int] | InputSpec = 256,
+        inputs: Mapping[str, MeasuredSpec] | None = None,
         calibration: str = "auto",
         max_false_reject: float = 0.01,
         seed: int = 0,
@@ -58,6 +59,7 @@ class Predictor(Predicts):
         if not is_whole(seed):
             raise SettingsError(f"seed is {seed!r}; give a whole number")
         self.spec = as_spec(image_size)
+        self.measured = dict(inputs or {})
         self.scorer = create_scorer(detector, **settings)
         preferred, preferred_layers = self.scorer.default_backbone()
         if backbone in (None, preferred) and layers is None:
@@ -73,6 +75,7 @@ class Predictor(Predicts):
         wanted = self.scorer.read_layers(self.backbone.layer_names)
         if set(wanted) != set(self.backbone.layer_names):
             self.backbone = make(layers=wanted)
+        _require_reader(self.backbone, self.inputs)
         if stores_half(self.scorer):
             round_to_half(self.backbone)
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
@@ -90,6 +93,11 @@ class Predictor(Predicts):
         if self._calibration is None:
             raise FitError("this detector is not fitted yet; call fit(source) first")
         return self._calibration
+
+    @property
+    def inputs(self) -> Inputs:
+        """All that it sees, by name."""
+        return Inputs(self.spec, self.measured)
 
     @property
     def threshold(self) -> float:
@@ -117,15 +125,15 @@ class Predictor(Predicts):
         """Estimated memory of a fit beyond the backbone's own work, bytes."""
         return self.scorer.memory_bytes()
 
-    def run(self, prepared_nhwc: NDArray[np.uint8]) -> Outputs:
-        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`.
+    def run(self, prepared: Prepared) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`, or for prepared views by name.
 
         Raises:
             FitError: not fitted yet.
         """
         self._require_fitted()
         with torch.no_grad():
-            parts = [self.graph.scores(part) for part in self._frames(prepared_nhwc)]
+            parts = [self.graph.scores(part) for part in _parts(prepared)]
         extra = {
             name: torch.cat([part.extra[name] for part in parts]).numpy()
             for name in sorted(parts[0].extra)
@@ -133,11 +141,6 @@ class Predictor(Predicts):
         image = torch.cat([part.image for part in parts])
         anomaly_map = torch.cat([part.map for part in parts])
         return Outputs(image.numpy(), anomaly_map.numpy(), extra)
-
-    def _frames(self, prepared_nhwc: NDArray[np.uint8]) -> Sequence[Tensor]:
-        """A few frames at a time: what a search of many patches holds stays bounded."""
-        parts: Sequence[Tensor] = torch.from_numpy(prepared_nhwc).split(_FRAMES_AT_ONCE)
-        return parts
 
     def _require_fitted(self) -> None:
         _ = self.calibration
@@ -150,4 +153,24 @@ class Predictor(Predicts):
         return (
             f"{type(self).__name__}({self.scorer.name!r}, backbone={self.backbone.name!r}, "
             f"image_size=({height}, {width}), {fitted})"
+        )
+
+
+def _parts(prepared: Prepared) -> Sequence[Tensor | Mapping[str, Tensor]]:
+    """A few frames at a time: what a search of many patches holds stays bounded."""
+    if not isinstance(prepared, Mapping):
+        frames: Sequence[Tensor] = torch.from_numpy(prepared).split(_FRAMES_AT_ONCE)
+        return frames
+    columns = [torch.from_numpy(values).split(_FRAMES_AT_ONCE) for values in prepared.values()]
+    return [dict(zip(prepared, part, strict=True)) for part in zip(*columns, strict=True)]
+
+
+def _require_reader(backbone: Backbone, inputs: Inputs) -> None:
+    """Raise `SettingsError` unless the backbone reads exactly the declared inputs, in order."""
+    if backbone.inputs != inputs.names:
+        further = [name for name in backbone.inputs if name != FRAMES]
+        wanted = f"declare {', '.join(further)}" if further else "leave inputs out"
+        raise SettingsError(
+            f"the backbone {backbone.name} reads {' and '.join(backbone.inputs)}, declared are "
+            f"{' and '.join(inputs.names)}; {wanted}"
         )

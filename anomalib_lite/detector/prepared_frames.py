@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from anomalib_lite.edge.inputs import FRAMES, Inputs, Prepared
 from anomalib_lite.system.spill import SpillStore
 
 _IN_MEMORY = 512 << 20
@@ -18,9 +19,9 @@ class PreparedFrames:
     The system's own cache keeps at hand what it has room for.
 
     Args:
-        frames: image index and prepared frame uint8 `(h, w, 3)`, each once.
+        frames: image index and prepared frame uint8 `(h, w, 3)`, or view by name, each once.
         most: how many there may be.
-        size_hw: of each.
+        inputs: what is prepared.
 
     Attributes:
         indices: indices of the images, in reading order.
@@ -31,22 +32,21 @@ class PreparedFrames:
 
     def __init__(
         self,
-        frames: Iterable[tuple[int, NDArray[np.uint8]]],
+        frames: Iterable[tuple[int, Prepared]],
         most: int,
-        size_hw: tuple[int, int],
+        inputs: Inputs,
     ) -> None:
-        self._store = SpillStore(
-            most,
-            (*size_hw, 3),
-            np.uint8,
-            what=f"{most} prepared frames",
-            advice="name a larger disk in TMPDIR, or choose a smaller image size",
-            memory=_IN_MEMORY,
-            needed=True,
-        )
+        self._store = _store(most, (*inputs.frames.size_hw, 3), np.uint8, "frames")
+        self._measured = {
+            name: _store(most, spec.shape, np.float32, name)
+            for name, spec in inputs.measured.items()
+        }
         self._rows: dict[int, int] = {}
         for row, (index, prepared) in enumerate(frames):
-            self._store.write(np.array([row]), prepared[None])
+            named = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
+            self._store.write(np.array([row]), named[FRAMES][None])
+            for name, store in self._measured.items():
+                store.write(np.array([row]), named[name][None])
             self._rows[index] = row
 
     @property
@@ -56,6 +56,22 @@ class PreparedFrames:
     def __contains__(self, index: int) -> bool:
         return index in self._rows
 
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        frame: NDArray[np.uint8] = self._store.read(np.array([self._rows[index]]))[0]
-        return frame
+    def __getitem__(self, index: int) -> Prepared:
+        row = np.array([self._rows[index]])
+        frame: NDArray[np.uint8] = self._store.read(row)[0]
+        if not self._measured:
+            return frame
+        measured = {name: store.read(row)[0] for name, store in self._measured.items()}
+        return {FRAMES: frame, **measured}
+
+
+def _store(most: int, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> SpillStore:
+    return SpillStore(
+        most,
+        shape,
+        dtype,
+        what=f"{most} prepared {name}",
+        advice="name a larger disk in TMPDIR, or choose a smaller image size",
+        memory=_IN_MEMORY,
+        needed=True,
+    )

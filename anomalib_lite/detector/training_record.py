@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.inputs import View
 from anomalib_lite.scorers import HeldOutScores
 
 _ID_DIGITS = 32
@@ -43,7 +43,7 @@ class FittedData:
         records: one entry per usable image.
         skipped: image name -> why it was left out.
         frame_hw: size of the first frame, pixels.
-        samples: a few raw frames (shrunk), for the probes of an export.
+        samples: a few raw frames (shrunk), or views by input name, for the probes of an export.
         gallery: small pictures of the good images, for scorers that explain by them.
     """
 
@@ -51,7 +51,7 @@ class FittedData:
     records: tuple[ImageRecord, ...]
     skipped: dict[str, str]
     frame_hw: tuple[int, int]
-    samples: tuple[Frame, ...] = field(default=(), compare=False, repr=False)
+    samples: tuple[View, ...] = field(default=(), compare=False, repr=False)
     gallery: Gallery = field(default=Gallery(), compare=False, repr=False)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.frames import Frame, decode_frame
+from anomalib_lite.edge.inputs import FRAMES, Inputs, View, prepare_view, stacked
 from anomalib_lite.edge.prediction import make_prediction
-from anomalib_lite.edge.prepare import prepare
 from anomalib_lite.edge.scoring import Model
 
 _WARM_UP = 10
@@ -81,10 +81,15 @@ def measure(
     """
     if frame_hw is not None:
         _refuse_size(frame_hw)
-    encoded = _photograph(model, frame_hw)
+    encoded, measured = _photograph(model, frame_hw)
+    inputs = Inputs(replace(model.spec, aspect=None), model.inputs.measured)
+
+    def once() -> tuple[list[float], tuple[int, int]]:
+        return _one(model, inputs, encoded, measured)
+
     rows = []
     for done in range(_WARM_UP + repeats):
-        rows.append(_one(model, encoded)[0])
+        rows.append(once()[0])
         progress(done + 1, _WARM_UP + repeats)
     times = np.array(rows)[_WARM_UP:]
     table = np.column_stack([times, times.sum(axis=1)]) * 1e3
@@ -92,7 +97,7 @@ def measure(
         Stage(name, float(np.percentile(column, 50)), float(np.percentile(column, 99)))
         for name, column in zip(_STAGES, table.T, strict=True)
     )
-    _, shape = _one(model, encoded)
+    _, shape = once()
     return BenchResult(
         stages=stages,
         frames_per_second=1e3 / stages[-1].p50_ms,
@@ -112,11 +117,14 @@ def _refuse_size(frame_hw: tuple[int, int]) -> None:
         )
 
 
-def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
+def _one(
+    model: Model, inputs: Inputs, encoded: bytes, measured: dict[str, Frame]
+) -> tuple[list[float], tuple[int, int]]:
     marks = [time.perf_counter()]
     frame = decode_frame(encoded, exif=model.spec.exif)
     marks.append(time.perf_counter())
-    prepared = prepare(frame, replace(model.spec, aspect=None))[None]
+    view = {FRAMES: frame, **measured} if measured else frame
+    prepared = stacked([prepare_view(view, inputs)])
     marks.append(time.perf_counter())
     outputs = model.run(prepared)
     marks.append(time.perf_counter())
@@ -136,23 +144,33 @@ def _one(model: Model, encoded: bytes) -> tuple[list[float], tuple[int, int]]:
     )
 
 
-def _photograph(model: Model, frame_hw: tuple[int, int] | None) -> bytes:
-    """An encoded frame of the wanted size: a good part from the file, repeated or cropped."""
-    frame, fitted_hw = _example(model)
-    rows, columns = frame_hw or fitted_hw
-    repeat = (-(-rows // frame.shape[0]), -(-columns // frame.shape[1]))
-    tiled = np.tile(frame, (*repeat, *([1] * (frame.ndim - 2))))[:rows, :columns]
+def _photograph(model: Model, frame_hw: tuple[int, int] | None) -> tuple[bytes, dict[str, Frame]]:
+    """An encoded frame of the wanted size: a good part from the file, repeated or cropped.
+
+    What is measured beside it is repeated alike, and not encoded: its cameras deliver arrays.
+    """
+    view, fitted_hw = _example(model)
+    size_hw = frame_hw or fitted_hw
+    named = view if isinstance(view, Mapping) else {FRAMES: view}
+    tiled = _tiled(named[FRAMES], size_hw)
+    measured = {name: _tiled(item, size_hw) for name, item in named.items() if name != FRAMES}
     suffix = ".jpg" if tiled.dtype == np.uint8 and tiled.shape[-1] != 4 else ".png"
     code = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
     pixels = cv2.cvtColor(tiled, code[tiled.shape[2]]) if tiled.ndim == 3 else tiled
-    return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+    return bytes(cv2.imencode(suffix, pixels)[1].tobytes()), measured
 
 
-def _example(model: Model) -> tuple[Frame, tuple[int, int]]:
+def _tiled(frame: Frame, size_hw: tuple[int, int]) -> Frame:
+    repeat = [-(-new // old) for new, old in zip(size_hw, frame.shape[:2], strict=True)]
+    tiled: Frame = np.tile(frame, (*repeat, *([1] * (frame.ndim - 2))))
+    return tiled[: size_hw[0], : size_hw[1]]
+
+
+def _example(model: Model) -> tuple[View, tuple[int, int]]:
     """A good part's picture (perhaps shrunk) and the size of the frames that were fitted."""
     metadata = getattr(model, "metadata", None)
     if metadata is not None:
         rows, columns = metadata.about["data"]["frame_hw"]
-        return metadata.probes[0].frame, (rows, columns)
+        return metadata.probes[0].view, (rows, columns)
     data: Any = model.data  # type: ignore[attr-defined]
     return data.samples[0], data.frame_hw

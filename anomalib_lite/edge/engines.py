@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_lite.edge.cpu import checked_threads
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.footprint import shared_allocator
+from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.metadata import METADATA_KEY
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS, Outputs
 
 
 class Engine(Protocol):
-    """Runs the graph: `uint8 [N, h, w, 3]` -> `Outputs`."""
+    """Runs the graph: `uint8 [N, h, w, 3]`, or inputs by name -> `Outputs`."""
 
     @property
     def name(self) -> str:
@@ -35,10 +36,14 @@ class Engine(Protocol):
         """The JSON document stored in the file."""
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the graph's inputs, `frames` first."""
+
+    @property
     def extra_outputs(self) -> tuple[str, ...]:
         """Names of the graph's outputs beyond the standard two."""
 
-    def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
+    def run(self, prepared: Prepared) -> Outputs:
         """One inference."""
 
 
@@ -92,11 +97,12 @@ class OnnxRuntimeEngine:
         names = [item.name for item in self._session.get_outputs()]
         inputs = [item.name for item in self._session.get_inputs()]
         standard = tuple(names[: len(STANDARD_OUTPUTS)]) == STANDARD_OUTPUTS
-        if not self.metadata or inputs != ["frames"] or not standard:
+        if not self.metadata or inputs[:1] != [FRAMES] or not standard:
             raise ModelFileError(
                 f"{path}: is an ONNX file, but not one exported by anomalib_lite "
                 f"(inputs {inputs}, outputs {names})"
             )
+        self.inputs = tuple(inputs)
         self._outputs = names
         self.extra_outputs = tuple(names[len(STANDARD_OUTPUTS) :])
 
@@ -105,8 +111,9 @@ class OnnxRuntimeEngine:
         found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         return found.get(METADATA_KEY, "")
 
-    def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
-        score, anomaly_map, *rest = self._session.run(self._outputs, {"frames": frames_nhwc})
+    def run(self, prepared: Prepared) -> Outputs:
+        given = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
+        score, anomaly_map, *rest = self._session.run(self._outputs, given)
         return Outputs(score, anomaly_map, dict(zip(self.extra_outputs, rest, strict=True)))
 
 
@@ -136,7 +143,7 @@ class OpenVinoEngine:
         # The description is read by ONNX Runtime, which checks the interface on the way.
         described = OnnxRuntimeEngine(path, threads=1)
         self.metadata = described.metadata
-        self.extra_outputs = described.extra_outputs
+        self.inputs, self.extra_outputs = described.inputs, described.extra_outputs
         del described
         self.rounding = _BF16_ROUNDING if precision == "bf16" else 1.0
         self.threads = checked_threads(threads)
@@ -151,8 +158,9 @@ class OpenVinoEngine:
             raise ModelFileError(f"{path}: OpenVINO cannot compile this file") from error
         self.name = f"openvino {openvino.__version__.split('-')[0]} CPU {precision}"
 
-    def run(self, frames_nhwc: NDArray[np.uint8]) -> Outputs:
-        result = self._model([frames_nhwc])
+    def run(self, prepared: Prepared) -> Outputs:
+        given = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
+        result = self._model(given)
         score, anomaly_map = (np.array(result[name]) for name in STANDARD_OUTPUTS)
         extra = {name: np.array(result[name]) for name in self.extra_outputs}
         return Outputs(score, anomaly_map, extra)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +16,9 @@ import numpy as np
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.frames import Frame, decode_frame
+from anomalib_lite.edge.inputs import FRAMES, Inputs, View
 from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED
+from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.prepare import InputSpec
 
 METADATA_KEY = "anomalib_lite"
@@ -31,6 +36,7 @@ class Probe:
         score: raw image score of the fitted model.
         map_peak: largest raw map value of the fitted model.
         extra: `outputs.kept_values` of each extra output of the fitted model.
+        measured: measured inputs by name, as they were measured, as base64 of a zipped array.
     """
 
     name: str
@@ -38,29 +44,40 @@ class Probe:
     score: float
     map_peak: float
     extra: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    measured: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_frame(
         cls,
         name: str,
-        frame: Frame,
+        frame: View,
         score: float,
         map_peak: float,
         extra: dict[str, tuple[float, ...]] | None = None,
     ) -> Probe:
-        """Pack a raw frame `(H, W[, C])`."""
-        return cls(name, _encode_png(frame), score, map_peak, extra or {})
+        """Pack a raw frame `(H, W[, C])`, or frames by input name."""
+        named = frame if isinstance(frame, Mapping) else {FRAMES: frame}
+        measured = {key: _pack(values) for key, values in named.items() if key != FRAMES}
+        return cls(name, _encode_png(named[FRAMES]), score, map_peak, extra or {}, measured)
 
     @property
     def frame(self) -> Frame:
-        """The raw frame, decoded anew at each access to keep the process small."""
+        """The raw picture, decoded anew at each access to keep the process small."""
         return decode_frame(base64.b64decode(self.png), exif="ignore", name="probe frame")
+
+    @property
+    def view(self) -> View:
+        """The raw picture, or frames by input name where something is measured beside it."""
+        if not self.measured:
+            return self.frame
+        return {FRAMES: self.frame, **{key: _unpack(text) for key, text in self.measured.items()}}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
         fields = asdict(self)
-        if not self.extra:
-            del fields["extra"]
+        for seldom in ("extra", "measured"):
+            if not fields[seldom]:
+                del fields[seldom]
         return fields
 
     @classmethod
@@ -75,6 +92,7 @@ class Probe:
                 str(name): tuple(float(value) for value in values)
                 for name, values in dict(fields.get("extra", {})).items()
             },
+            {str(name): str(text) for name, text in dict(fields.get("measured", {})).items()},
         )
 
 
@@ -83,7 +101,7 @@ class EdgeMetadata:
     """Everything beside the graph that an edge box needs.
 
     Attributes:
-        spec: the input declaration.
+        inputs: what the model is declared to see.
         calibration: scores of good images and the threshold.
         probes: frames for the self-test.
         tolerance: largest relative difference that the self-test accepts on scores.
@@ -93,13 +111,18 @@ class EdgeMetadata:
             earlier versions, which did not list them.
     """
 
-    spec: InputSpec
+    inputs: Inputs
     calibration: Calibration
     probes: tuple[Probe, ...]
     tolerance: float
     localises: bool
     about: dict[str, Any]
     extra_outputs: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the picture is declared to be."""
+        return self.inputs.frames
 
     def to_json(self) -> str:
         """Canonical JSON (sorted keys), so that equal content gives equal bytes."""
@@ -114,6 +137,10 @@ class EdgeMetadata:
             "about": self.about,
             SEAL_KEY: UNSEALED,
         }
+        if self.inputs.measured:
+            document["measured_inputs"] = {
+                name: spec.to_dict() for name, spec in self.inputs.measured.items()
+            }
         if self.extra_outputs:
             document["extra_outputs"] = list(self.extra_outputs)
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -132,7 +159,7 @@ class EdgeMetadata:
                     f"{FORMAT_VERSION}; update anomalib_lite"
                 )
             return cls(
-                spec=InputSpec.from_dict(document["input_spec"]),
+                inputs=inputs_from(document["input_spec"], document.get("measured_inputs", {})),
                 calibration=Calibration.from_dict(document["calibration"]),
                 probes=tuple(Probe.from_dict(probe) for probe in document["probes"]),
                 tolerance=float(document["tolerance"]),
@@ -147,6 +174,27 @@ class EdgeMetadata:
                 f"{path}: its description is damaged ({type(error).__name__}: {error}); "
                 "export it again"
             ) from error
+
+
+def inputs_from(frames: dict[str, Any], measured: dict[str, Any]) -> Inputs:
+    """What files say of the inputs; raises KeyError, TypeError or ValueError on foreign content."""
+    named = {str(name): MeasuredSpec.from_dict(fields) for name, fields in measured.items()}
+    return Inputs(InputSpec.from_dict(frames), named)
+
+
+def _pack(values: Frame) -> str:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(values), allow_pickle=False)
+    return base64.b64encode(zlib.compress(buffer.getvalue(), 9)).decode("ascii")
+
+
+def _unpack(text: str) -> Frame:
+    try:
+        buffer = io.BytesIO(zlib.decompress(base64.b64decode(text)))
+        values: Frame = np.load(buffer, allow_pickle=False)
+    except (ValueError, EOFError, zlib.error) as error:
+        raise ModelFileError(f"a probe's measured input is damaged ({error})") from error
+    return values
 
 
 def _encode_png(frame: Frame) -> str:

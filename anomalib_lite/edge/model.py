@@ -13,12 +13,13 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine, open_engine
 from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
+from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import Outputs, extra_difference, kept_values, relative_difference
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
-from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.prepare import InputSpec
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class EdgeModel(Predicts):
         ModelFileError: missing, corrupt, foreign or newer file, or a failed self-test.
 
     Attributes:
-        spec: the input declaration.
+        spec: what the picture is declared to be.
+        inputs: all that the model sees, by name.
         calibration: threshold and p-values.
         about: provenance: detector, backbone, data, versions, parity figures.
     """
@@ -79,6 +81,7 @@ class EdgeModel(Predicts):
             if not sealed:
                 raise damaged(path)
             self.spec: InputSpec = self._metadata.spec
+            self.inputs: Inputs = self._metadata.inputs
             self.calibration: Calibration = self._metadata.calibration
             if max_false_reject is not None:
                 self.calibration = self.calibration.with_rate(max_false_reject)
@@ -121,17 +124,17 @@ class EdgeModel(Predicts):
         """The whole description stored in the file."""
         return self._metadata
 
-    def run(self, prepared_nhwc: NDArray[np.uint8]) -> Outputs:
-        """Raw network outputs for prepared frames `uint8 (N, h, w, 3)`."""
-        return self._engine.run(prepared_nhwc)
+    def run(self, prepared: Prepared) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`, or for prepared views by name."""
+        return self._engine.run(prepared)
 
     def check(self, *, batched: bool = True) -> list[ProbeResult]:
         """Run the probe frames stored in the file, one by one and (`batched`) as one batch."""
         probes = self._metadata.probes
-        prepared = [prepare(probe.frame, self.spec) for probe in probes]
-        found = [[_Found.of(self.run(item[None]), 0)] for item in prepared]
+        prepared = [prepare_view(probe.view, self.inputs) for probe in probes]
+        found = [[_Found.of(self.run(stacked([item])), 0)] for item in prepared]
         if batched and prepared:
-            together = self.run(np.stack(prepared))
+            together = self.run(stacked(prepared))
             for index, runs in enumerate(found):
                 runs.append(_Found.of(together, index))
         largest = _largest_extras(probes)
@@ -148,6 +151,11 @@ class EdgeModel(Predicts):
         return ProbeResult(probe.name, probe.score, runs[0].score, worst, passed)
 
     def _refuse_unless_as_described(self) -> None:
+        if self.inputs.names != self._engine.inputs:
+            raise ModelFileError(
+                f"{self.path}: its description names the inputs {list(self.inputs.names)}, its "
+                f"graph has {list(self._engine.inputs)}; export it again"
+            )
         wanted, found = self._metadata.extra_outputs, self._engine.extra_outputs
         probes_fit = all(set(probe.extra) == set(wanted) for probe in self._metadata.probes)
         if not probes_fit or (wanted and wanted != found):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
 from anomalib_lite.edge.errors import FrameError, SettingsError
-from anomalib_lite.edge.frame_like import FrameLike, ValueRange, as_frame
+from anomalib_lite.edge.frame_like import FrameLike, ValueRange
 from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.inputs import picture_of
 from anomalib_lite.edge.items import ItemSource, as_items, is_number_list, is_path
 from anomalib_lite.edge.picture_names import VIDEO_SUFFIXES
 from anomalib_lite.edge.prediction import Prediction, Region
 from anomalib_lite.edge.scoring import Model, predict_frames, score_source
 from anomalib_lite.edge.sources import Source, open_source
+from anomalib_lite.edge.views import as_view
 
 
 class NoResultError(FrameError, AttributeError):
@@ -85,12 +87,12 @@ class Predictions(list[Judged]):
 
 
 class Predicts:
-    """`predict` for whatever has `spec`, `calibration`, `protocol` and `run`."""
+    """`predict` for whatever has `spec`, `inputs`, `calibration`, `protocol` and `run`."""
 
     @overload
     def predict(
         self: Model,
-        frames: Frame | bytes,
+        frames: Frame | bytes | Mapping[str, Any],
         *,
         value_range: ValueRange | None = ...,
         keep_frame: bool = ...,
@@ -130,7 +132,8 @@ class Predicts:
         | given | returned |
         |---|---|
         | a frame: array, tensor, PIL image, encoded bytes, a file | `Prediction` |
-        | a list of frames, an array `(N, H, W, C)`, a tensor `(N, C, H, W)` | `Predictions` |
+        | a mapping of frames by input name, where the model sees several | `Prediction` |
+        | a list of those, an array `(N, H, W, C)`, a tensor `(N, C, H, W)` | `Predictions` |
         | a folder, a glob, a video file, `camera:0`, a generator, a source | iterator |
 
         Of many, a frame that cannot be used is listed as `Unusable` with the reason and never ends
@@ -154,7 +157,7 @@ class Predicts:
             raise SettingsError(f"batch is {batch}; choose 1 or more")
         many = None if is_number_list(frames) else as_items(frames)
         if many is not None:
-            found = _judge(self, ItemSource(many, self.spec, value_range), keep_frame, batch)
+            found = _judge(self, ItemSource(many, self.inputs, value_range), keep_frame, batch)
             return Predictions(found) if isinstance(many, Sequence) else found
         if hasattr(frames, "jobs"):
             return _judge(self, frames, keep_frame, batch)
@@ -172,10 +175,11 @@ class Predicts:
 def _judge_one(
     model: Model, frame: Any, value_range: ValueRange | None, keep_frame: bool
 ) -> Prediction:
-    decoded = as_frame(frame, model.spec, value_range)
+    decoded = as_view(frame, model.inputs, value_range)
     (found,) = predict_frames(model, [decoded])
+    picture = picture_of(decoded, model.inputs)
     name = os.fspath(frame) if is_path(frame) else ""
-    return replace(found, name=name, origin=_origin(name, decoded, keep_frame))
+    return replace(found, name=name, origin=_origin(name, picture, keep_frame))
 
 
 def _judge(model: Model, source: Source, keep_frame: bool, batch: int) -> Iterator[Judged]:

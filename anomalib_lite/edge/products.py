@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.inputs import Inputs, Prepared
 from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
@@ -35,6 +33,11 @@ class StatedProduct(Predicts):
         return self._model.spec
 
     @property
+    def inputs(self) -> Inputs:
+        """All that the model sees, by name."""
+        return self._model.inputs
+
+    @property
     def protocol(self) -> str:
         """How it judges, in words, where that is not the published method; else empty."""
         return self._model.protocol
@@ -44,9 +47,9 @@ class StatedProduct(Predicts):
         """Whether the map says where."""
         return self._model.localises
 
-    def run(self, prepared_nhwc: NDArray[np.uint8]) -> Outputs:
+    def run(self, prepared: Prepared) -> Outputs:
         """The model's outputs, the score being that as this product."""
-        found = self._model.run(prepared_nhwc)
+        found = self._model.run(prepared)
         score = found.extra[self._output][:, self._column]
         anomaly_map = found.anomaly_map if self.localises else score[:, None, None]
         return Outputs(score, anomaly_map, found.extra)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol, TypeAlias
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.frame_like import FrameLike, as_frame
 from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.inputs import Inputs, Prepared, View, picture_of, prepare_view, stacked
 from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.prediction import Prediction, make_prediction
-from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Source, read_ahead
+from anomalib_lite.edge.views import as_view
 
 
 class Model(Protocol):
@@ -24,7 +22,11 @@ class Model(Protocol):
 
     @property
     def spec(self) -> InputSpec:
-        """The input declaration."""
+        """What the picture is declared to be."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """All that it sees, by name."""
 
     @property
     def calibration(self) -> Calibration:
@@ -38,8 +40,8 @@ class Model(Protocol):
     def localises(self) -> bool:
         """Whether the map says where."""
 
-    def run(self, prepared_nhwc: NDArray[np.uint8], /) -> Outputs:
-        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`."""
+    def run(self, prepared: Prepared, /) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`, or for prepared views by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class ScoredFrame:
 
     Attributes:
         name: what the source calls the frame.
-        frame: the decoded frame, or None when it could not be used.
+        frame: the decoded picture, or None when it could not be used.
         prediction: the result, or None.
         error: why there is no result, or empty.
         protocol: how it was judged, where that is not the published method; else empty.
@@ -68,13 +70,22 @@ class ScoredFrame:
         return {"frame": self.name, **self.prediction.to_dict(), **told}
 
 
-def predict_frames(model: Model, frames: list[FrameLike]) -> list[Prediction]:
-    """Score several frames in one inference; sizes may differ; the first bad one raises."""
-    if not frames:
+def predict_frames(model: Model, views: list[Any]) -> list[Prediction]:
+    """Score several views in one inference; sizes may differ; the first bad one raises.
+
+    Args:
+        model: detector or edge model.
+        views: what `views.as_view` takes.
+    """
+    if not views:
         return []
-    decoded = [as_frame(item, model.spec) for item in frames]
-    outputs = model.run(np.stack([prepare(frame, model.spec) for frame in decoded]))
-    return [_predict(model, outputs, index, frame) for index, frame in enumerate(decoded)]
+    inputs = model.inputs
+    decoded = [as_view(item, inputs) for item in views]
+    outputs = model.run(stacked([prepare_view(view, inputs) for view in decoded]))
+    return [
+        _predict(model, outputs, index, picture_of(view, inputs))
+        for index, view in enumerate(decoded)
+    ]
 
 
 def score_source(model: Model, source: Source, *, batch: int = 1) -> Iterator[ScoredFrame]:
@@ -85,10 +96,10 @@ def score_source(model: Model, source: Source, *, batch: int = 1) -> Iterator[Sc
         source: frames.
         batch: frames in one inference.
     """
-    waiting: list[tuple[str, tuple[Frame, NDArray[np.uint8]] | FrameError]] = []
+    waiting: list[_Waiting] = []
     # A live source is judged as it comes; a stored one is decoded ahead.
     ahead = max(8, 2 * batch) if source.rereadable else 1
-    for item in read_ahead(source.jobs(), _preparer(model.spec), ahead=ahead):
+    for item in read_ahead(source.jobs(), _preparer(model.inputs), ahead=ahead):
         waiting.append(item)
         if len(waiting) == batch:
             yield from _score_batch(model, waiting)
@@ -96,15 +107,16 @@ def score_source(model: Model, source: Source, *, batch: int = 1) -> Iterator[Sc
     yield from _score_batch(model, waiting)
 
 
-def _preparer(spec: InputSpec) -> Callable[[Frame], tuple[Frame, NDArray[np.uint8]]]:
-    return lambda frame: (frame, prepare(frame, spec))
+_Waiting: TypeAlias = tuple[str, tuple[Frame, Prepared] | FrameError]
 
 
-def _score_batch(
-    model: Model, waiting: list[tuple[str, tuple[Frame, NDArray[np.uint8]] | FrameError]]
-) -> Iterator[ScoredFrame]:
+def _preparer(inputs: Inputs) -> Callable[[View], tuple[Frame, Prepared]]:
+    return lambda view: (picture_of(view, inputs), prepare_view(view, inputs))
+
+
+def _score_batch(model: Model, waiting: list[_Waiting]) -> Iterator[ScoredFrame]:
     usable = [item[1] for _, item in waiting if not isinstance(item, FrameError)]
-    outputs = model.run(np.stack(usable)) if usable else None
+    outputs = model.run(stacked(usable)) if usable else None
     places = iter(range(len(usable)))
     for name, item in waiting:
         if isinstance(item, FrameError) or outputs is None:

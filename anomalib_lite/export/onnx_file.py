@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,18 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.inputs import Inputs, View
 from anomalib_lite.edge.integrity import seal
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.model import EdgeModel
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS
-from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.export.half import store_half
 from anomalib_lite.export.parity import (
     SELF_TEST_TOLERANCE,
     ParityReport,
     Runnable,
     compare,
-    probe_frames,
+    probe_views,
 )
 
 OPSET = 17
@@ -44,12 +44,12 @@ class ExportState:
 
     Attributes:
         fitted: what the file must reproduce.
-        network: the module to trace: frames uint8 `(N, h, w, 3)` -> score, map, then the extra
-            outputs of `fitted`, sorted by name.
+        network: the module to trace: frames uint8 `(N, h, w, 3)`, then the measured inputs ->
+            score, map, then the extra outputs of `fitted`, sorted by name.
         stores_half: keep weights in half precision where they are exact in it.
-        spec: the input declaration.
+        inputs: what it sees, by name.
         calibration: threshold and p-values.
-        samples: raw good frames, for the probes.
+        samples: raw good frames, or views by input name, for the probes.
         localises: whether the map says where.
         about: what the file says about itself, plain JSON types.
         title: what is exported, in words, for messages.
@@ -59,9 +59,9 @@ class ExportState:
     fitted: Runnable
     network: nn.Module
     stores_half: bool
-    spec: InputSpec
+    inputs: Inputs
     calibration: Calibration
-    samples: tuple[Frame, ...]
+    samples: tuple[View, ...]
     localises: bool
     about: dict[str, Any]
     title: str
@@ -94,13 +94,13 @@ def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
     """
     model = trace(state)
     extras = tuple(item.name for item in model.graph.output)[len(STANDARD_OUTPUTS) :]
-    frames = probe_frames(state.samples, state.spec, state.seed)
+    views = probe_views(state.samples, state.inputs, state.seed)
     with atomic_path(path) as temporary:
         _describe(model, _metadata(state, extras, (), None))
         temporary.write_bytes(model.SerializeToString(deterministic=True))
         engine = OnnxRuntimeEngine(temporary)
         report, probes = compare(
-            state.fitted, engine, frames, spec=state.spec, calibration=state.calibration
+            state.fitted, engine, views, inputs=state.inputs, calibration=state.calibration
         )
         del engine
         if not report.passed:
@@ -115,9 +115,8 @@ def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
 
 def _extra_names(state: ExportState) -> tuple[str, ...]:
     """Names of the fitted model's extra outputs, sorted; raises `ExportError` for taken ones."""
-    blank = np.zeros((1, *state.spec.size_hw, 3), np.uint8)
-    names = tuple(sorted(state.fitted.run(blank).extra))
-    taken = sorted({"frames", *STANDARD_OUTPUTS} & set(names))
+    names = tuple(sorted(state.fitted.run(state.inputs.blank()).extra))
+    taken = sorted({*state.inputs.names, *STANDARD_OUTPUTS} & set(names))
     if taken:
         raise ExportError(
             f"{state.title} names an extra output {taken[0]!r}, which every graph has already; "
@@ -131,23 +130,22 @@ def trace(state: ExportState) -> Any:
     buffer = io.BytesIO()
     outputs = [*STANDARD_OUTPUTS, *_extra_names(state)]
     modes = torch.onnx.TrainingMode
-    height, width = state.spec.size_hw
-    example = torch.zeros(_TRACE_BATCH, height, width, 3, dtype=torch.uint8)
+    inputs = list(state.inputs.names)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
                 state.network,
-                (example,),
+                _examples(state.inputs),
                 buffer,  # type: ignore[arg-type]
                 dynamo=False,
                 # Folded with anything else, rounded weights would need single precision again.
                 training=modes.PRESERVE if state.stores_half else modes.EVAL,
                 do_constant_folding=not state.stores_half,
                 opset_version=OPSET,
-                input_names=["frames"],
+                input_names=inputs,
                 output_names=outputs,
-                dynamic_axes={name: {0: "N"} for name in ("frames", *outputs)},
+                dynamic_axes={name: {0: "N"} for name in (*inputs, *outputs)},
             )
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
             first = str(error).strip().splitlines()[0]
@@ -162,6 +160,13 @@ def trace(state: ExportState) -> Any:
     return model
 
 
+def _examples(inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """A batch to trace with, an input each."""
+    blank = inputs.blank()
+    arrays = blank.values() if isinstance(blank, Mapping) else [blank]
+    return tuple(torch.from_numpy(np.repeat(array, _TRACE_BATCH, axis=0)) for array in arrays)
+
+
 def _metadata(
     state: ExportState,
     extras: tuple[str, ...],
@@ -173,7 +178,7 @@ def _metadata(
     if report is not None:
         about["parity"] = report.to_dict()
     return EdgeMetadata(
-        spec=state.spec,
+        inputs=state.inputs,
         calibration=state.calibration,
         probes=probes,
         tolerance=SELF_TEST_TOLERANCE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.frames import Frame
+from anomalib_lite.edge.inputs import FRAMES, Inputs, Prepared, View, prepare_view, stacked
+from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.metadata import Probe
 from anomalib_lite.edge.outputs import (
     Outputs,
@@ -19,7 +21,7 @@ from anomalib_lite.edge.outputs import (
     map_difference,
     relative_difference,
 )
-from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.prepare import InputSpec
 
 TOLERANCE = 1e-4
 """Largest relative difference of a score, and of a map relative to its peak; extra outputs with a
@@ -29,11 +31,14 @@ SELF_TEST_TOLERANCE = 1e-3
 """What the edge box accepts: another processor or engine rounds differently."""
 
 
+_GAPS = 0.2
+
+
 class Runnable(Protocol):
     """Prepared frames in, raw outputs out: a detector or an engine."""
 
-    def run(self, frames_nhwc: NDArray[np.uint8], /) -> Outputs:
-        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`."""
+    def run(self, prepared: Prepared, /) -> Outputs:
+        """Raw outputs for prepared frames `uint8 (N, h, w, 3)`, or for prepared views by name."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,34 @@ class ParityReport:
         return fields
 
 
-def probe_frames(samples: tuple[Frame, ...], spec: InputSpec, seed: int) -> dict[str, Frame]:
+def probe_views(samples: Sequence[View], inputs: Inputs, seed: int) -> dict[str, View]:
+    """Raw views to compare on: real, noise and constant, as cameras would deliver them.
+
+    What is measured beside the picture is noise with gaps in the range of the samples, nothing at
+    all (with black), or the same everywhere (with grey).
+    """
+    pictures = probe_frames([_picture(view) for view in samples], inputs.frames, seed)
+    if not inputs.measured:
+        return dict(pictures)
+    views: dict[str, View] = {f"good {index}": view for index, view in enumerate(samples)}
+    rng = np.random.default_rng([seed, 1])
+    for kind in ("noise", "black", "grey"):
+        measured = {
+            name: _measured_probe(kind, [view[name] for view in samples], spec, rng)
+            for name, spec in inputs.measured.items()
+        }
+        views[kind] = {FRAMES: pictures[kind], **measured}
+    return views
+
+
+def probe_frames(samples: Sequence[Frame], spec: InputSpec, seed: int) -> dict[str, Frame]:
     """Raw frames to compare on: real, noise and constant, as a camera would deliver them."""
     if spec.bit_depth == 8:
         dtype: type[np.unsignedinteger[Any]] = np.uint8
     else:
         dtype = np.uint16
     white = 2**spec.bit_depth - 1
-    rows, columns = samples[0].shape[:2] if samples else spec.size_hw
+    rows, columns = samples[0].shape[:2] if len(samples) else spec.size_hw
     shape = (rows, columns, 3)
     noise = np.random.default_rng(seed).integers(0, white + 1, shape).astype(dtype)
     frames: dict[str, Frame] = {f"good {index}": item for index, item in enumerate(samples)}
@@ -98,12 +123,39 @@ def probe_frames(samples: tuple[Frame, ...], spec: InputSpec, seed: int) -> dict
     return frames
 
 
+def _picture(view: View) -> Frame:
+    return view[FRAMES] if isinstance(view, Mapping) else view
+
+
+def _measured_probe(
+    kind: str, samples: list[Frame], spec: MeasuredSpec, rng: np.random.Generator
+) -> Frame:
+    """Measured values for a made-up probe, of the shape and number type of the samples."""
+    dtype = np.dtype(spec.stored)
+    shape = samples[0].shape if samples else (spec.height, spec.width, spec.channels)
+    known = np.concatenate([values[np.isfinite(values)] for values in samples] or [np.ones(1)])
+    known = known if known.size else np.ones(1)
+    low, high = float(known.min()), float(known.max())
+    if kind == "black":
+        return np.zeros(shape, dtype) if spec.zero_is_missing else _all_missing(shape, dtype)
+    if kind == "grey":
+        return np.full(shape, (low + high) / 2).astype(dtype)
+    values = rng.uniform(low, high, shape).astype(dtype)
+    gaps = rng.random(shape[:2]) < _GAPS
+    values[gaps] = 0 if dtype.kind == "u" else np.nan
+    return values
+
+
+def _all_missing(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Frame:
+    return np.full(shape, np.nan, dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
+
+
 def compare(
     fitted: Runnable,
     exported: Runnable,
-    frames: dict[str, Frame],
+    frames: Mapping[str, View],
     *,
-    spec: InputSpec,
+    inputs: Inputs,
     calibration: Calibration,
 ) -> tuple[ParityReport, tuple[Probe, ...]]:
     """Run both from the raw frames, alone and in batches of three.
@@ -111,13 +163,13 @@ def compare(
     Returns:
         the report, and the probes with the fitted model's outputs.
     """
-    prepared = [prepare(frame, spec) for frame in frames.values()]
-    expected = _joined([fitted.run(item[None]) for item in prepared])
+    prepared = [prepare_view(view, inputs) for view in frames.values()]
+    expected = _joined([fitted.run(stacked([item])) for item in prepared])
     verdicts = _verdicts(expected, calibration)
     differences = _Differences(expected)
     flips: set[int] = set()
     for start, size in (*((start, 1) for start in range(len(prepared))), *_threes(len(prepared))):
-        got = exported.run(np.stack(prepared[start : start + size]))
+        got = exported.run(stacked(prepared[start : start + size]))
         differences.add(got, start)
         changed = _verdicts(got, calibration) != verdicts[start : start + size]
         flips.update((start + np.flatnonzero(changed.any(axis=1))).tolist())

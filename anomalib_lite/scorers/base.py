@@ -7,9 +7,9 @@ methods can do is in `abilities`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -79,11 +79,12 @@ class FeatureStream(Protocol):
                 read are left out.
         """
 
-    def features(self, frames_nhwc: Tensor) -> Features:
+    def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone for frames that a scorer has changed.
 
         Args:
-            frames_nhwc: `(N, H, W, 3)`, uint8 or float32 on the scale 0 to 255.
+            prepared: `(N, H, W, 3)`, uint8 or float32 on the scale 0 to 255; or
+                `FrameBatch.inputs` with such frames.
 
         Raises:
             FitError: what the backbone gives is not finite.
@@ -167,7 +168,10 @@ class Scorer(nn.Module, ABC):
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, as plain JSON types; the constructor stores each by its name."""
-        return {name: getattr(self, name) for name in signature(type(self)).parameters}
+        named = signature(type(self)).parameters.values()
+        # A scorer without a constructor has torch's, which takes whatever comes.
+        catch_all = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+        return {item.name: getattr(self, item.name) for item in named if item.kind not in catch_all}
 
     def default_backbone(self) -> tuple[str, tuple[str, ...] | None]:
         """Backbone and its layers (None = the backbone's choice) when the user names none."""

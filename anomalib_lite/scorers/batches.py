@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ class FrameBatch:
     Args:
         frames: prepared, uint8 `(N, H, W, 3)`.
         indices: which images of the stream they are, int64 `(N,)`.
-        extract: frames -> features.
+        extract: frames, or all inputs by name where something is measured -> features.
+        measured: measured inputs by name, float32 `(N, H, W, C + 1)`, the last channel 1 where
+            measured.
         sample_weight: how far each image counts, in [0, 1], float64 `(N,)`; None: all in full.
         labels: what is known of each image, int64 `(N,)`: its product, or 1 for a simulated defect;
             None where nothing is.
@@ -29,8 +32,9 @@ class FrameBatch:
         self,
         frames: Tensor,
         indices: NDArray[np.int64],
-        extract: Callable[[Tensor], Features],
+        extract: Callable[[Any], Features],
         *,
+        measured: Mapping[str, Tensor] | None = None,
         sample_weight: NDArray[np.float64] | None = None,
         labels: NDArray[np.int64] | None = None,
     ) -> None:
@@ -39,6 +43,7 @@ class FrameBatch:
         self.sample_weight = sample_weight
         self.labels = labels
         self._extract = extract
+        self._measured = measured or {}
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -46,13 +51,23 @@ class FrameBatch:
     def changed(self, frames: Tensor, labels: NDArray[np.int64] | None = None) -> FrameBatch:
         """The same images with other frames, uint8 or float32 on the scale 0 to 255, and labels."""
         return FrameBatch(
-            frames, self.indices, self._extract, sample_weight=self.sample_weight, labels=labels
+            frames,
+            self.indices,
+            self._extract,
+            measured=self._measured,
+            sample_weight=self.sample_weight,
+            labels=labels,
         )
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """All prepared inputs by name, `frames` first."""
+        return {"frames": self.frames, **self._measured}
 
     @cached_property
     def features(self) -> Features:
         """Normalised pixels and backbone maps; raises `FitError` when they are not finite."""
-        return self._extract(self.frames)
+        return self._extract(self.inputs if self._measured else self.frames)
 
 
 class NotedWeights:

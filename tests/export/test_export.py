@@ -212,7 +212,7 @@ class Shifted:
 def test_the_gate_sees_scores_maps_places_and_batches(padim, change, passed):
     frames = parity.probe_frames(padim.data.samples, padim.spec, seed=0)
     report, probes = parity.compare(
-        padim, Shifted(padim, change), frames, spec=padim.spec, calibration=padim.calibration
+        padim, Shifted(padim, change), frames, inputs=padim.inputs, calibration=padim.calibration
     )
     assert report.passed == passed
     assert [probe.name for probe in probes] == list(frames)
@@ -225,7 +225,7 @@ def test_a_flipped_verdict_fails_the_gate_however_small_the_difference(padim):
         [noise * (1 + 1e-5)] * 3, [1.0] * 3, max_false_reject=0.3, method="made up"
     )
     nudged = Shifted(padim, lambda score, maps: (score * np.float32(1 + 3e-5), maps))
-    report, _ = parity.compare(padim, nudged, frames, spec=padim.spec, calibration=calibration)
+    report, _ = parity.compare(padim, nudged, frames, inputs=padim.inputs, calibration=calibration)
     assert report.score_difference < report.tolerance
     assert report.verdict_flips == 1
     assert not report.passed

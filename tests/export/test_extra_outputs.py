@@ -151,7 +151,9 @@ class Changed:
 def test_the_gate_sees_every_extra_output(told, name, change, passed):
     frames = parity.probe_frames(told.data.samples, told.spec, seed=0)
     changed = Changed(told, name, change)
-    report, _ = parity.compare(told, changed, frames, spec=told.spec, calibration=told.calibration)
+    report, _ = parity.compare(
+        told, changed, frames, inputs=told.inputs, calibration=told.calibration
+    )
     assert report.passed == passed
     assert [other for other in NAMES if report.extra_differences[other] > 0] in ([], [name])
     assert passed or f"{name} " in report.explain()
@@ -164,7 +166,7 @@ def test_a_missing_extra_output_fails_the_gate(told):
 
     frames = parity.probe_frames(told.data.samples, told.spec, seed=0)
     report, _ = parity.compare(
-        told, Without(), frames, spec=told.spec, calibration=told.calibration
+        told, Without(), frames, inputs=told.inputs, calibration=told.calibration
     )
     assert not report.passed
 
