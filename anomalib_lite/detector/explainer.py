@@ -112,6 +112,8 @@ class Explainer:
         if not detector.scorer.can(Explain):
             able = ", ".join(scorers_with(Explain))
             raise SettingsError(f"{detector.scorer.name} cannot explain; these can: {able}")
+        if detector.measured:
+            raise SettingsError("explanations show pictures only; this detector sees more")
         self.good = None if good is None else Path(good)
         if self.good is not None and not self.good.is_dir():
             raise SettingsError(f"--good {good}: no such folder; name that of the good images")
