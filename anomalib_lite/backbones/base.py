@@ -78,7 +78,7 @@ class Backbone(nn.Module, ABC):
         self, input_hw: tuple[int, int], roi: NDArray[np.bool_] | None = None
     ) -> FeatureLayout:
         """The layout of `Features` at an input size, with an optional region of interest."""
-        return FeatureLayout(input_hw, self.layer_infos(input_hw), roi)
+        return FeatureLayout(input_hw, self.layer_infos(input_hw), roi, self.name)
 
     def normalise(self, frames_nhwc: Tensor) -> Tensor:
         """Prepared frames uint8 `(N, H, W, 3)` -> normalised float32 `(N, 3, H, W)`."""

@@ -38,11 +38,13 @@ class FeatureLayout:
         input_hw: prepared size `(height, width)`, pixels.
         layers: the layers in `Features.maps`, shallow to deep.
         roi: region of interest, bool `(height, width)`, or None for the whole frame.
+        backbone: name of the backbone that gives them; empty for made-up features.
     """
 
     input_hw: tuple[int, int]
     layers: tuple[LayerInfo, ...]
     roi: NDArray[np.bool_] | None = None
+    backbone: str = ""
 
     def cell_share(self, grid_hw: tuple[int, int]) -> Tensor:
         """Share of each cell's pixels inside the region of interest, float32 `(h, w)`."""

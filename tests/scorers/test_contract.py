@@ -19,9 +19,10 @@ from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge import SettingsError
 from anomalib_lite.edge.headers import read_header
+from anomalib_lite.edge.prepare import prepare
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
-from anomalib_lite.scorers import list_scorers, register_scorer, registry
+from anomalib_lite.scorers import create_scorer, list_scorers, register_scorer, registry
 
 SIDE = 64
 CLIP = {"mean": (0.481, 0.458, 0.408), "std": (0.269, 0.261, 0.276)}
@@ -122,6 +123,39 @@ def test_what_is_trained_on_simulated_defects_tells_new_ones(fitted, good_frames
 
 def test_a_scorer_that_looks_at_pixels_runs_no_network(fitted):
     assert sum(item.numel() for item in fitted("defect_net").backbone.parameters()) == 0
+
+
+EVERY = {
+    "mvg": {},
+    "padim": {"num_features": 8},
+    "patchcore": {"rows": 50},
+    "knn": {},
+    "gda": {},
+    "musc": {"references": 3},
+    "stfpm": {"steps": 1, "backbone": "pdn_edge"},
+    "efficientad": {"steps": 1, "backbone": None},
+    "patchcore+mvg": {"patchcore.rows": 50, "trust": "equal"},
+    "toy": {},
+    "phrases": {},
+    "defect_net": {"steps": 1, "backbone": "pixels"},
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_settings_layout_and_tensors_are_all_of_a_fitted_scorer(name, good_frames):
+    made = Detector(name, image_size=SIDE, **{"backbone": "filters", **EVERY[name]})
+    before = made.scorer.settings()
+    made.fit(good_frames[:9])
+    assert made.scorer.settings() == before
+    twin = create_scorer(name, **before)
+    twin.build(made.scorer.layout)
+    twin.load_tensors(made.scorer.state_dict())
+    frames = torch.from_numpy(np.stack([prepare(frame, made.spec) for frame in good_frames[9:]]))
+    with torch.no_grad():
+        features = made.backbone(made.backbone.normalise(frames))
+        one, other = made.scorer(features), twin.eval()(features)
+    assert torch.equal(one.image, other.image)
+    assert torch.equal(one.map, other.map)
 
 
 PACKAGE = """

@@ -92,11 +92,11 @@ class Stfpm(Scorer):
             for layer in layout.layers
         )
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))
-        if self.student is not None:
-            self.student_net = self._fresh(self.student)
+        self.student_net = self._fresh()
 
-    def _fresh(self, name: str) -> Backbone:
+    def _fresh(self) -> Backbone:
         """An untrained student with the teacher's layers; raises `SettingsError` if it has none."""
+        name = self.student or self.layout.backbone
         network = create_backbone(
             name, layers=self.layer_names, weights="random", input_hw=self.layout.input_hw
         )
@@ -121,8 +121,7 @@ class Stfpm(Scorer):
             FitError: fewer than two usable images, a loss that is not finite, a foreign checkpoint.
             SettingsError: the student does not fit the backbone.
         """
-        self.student = self.student or stream.backbone.name
-        self.student_net = self._fresh(self.student)
+        self.student_net = self._fresh()
         usable, digest = usable_images(stream, context)
         trained, held_out = held_back(usable, _HELD_OUT_SHARE, context.seed)
         module = self._trainable(context.seed)

@@ -71,7 +71,8 @@ def test_training_lowers_the_held_out_loss_and_files_keep_the_score(
     curve = made.scorer.held_out_loss_
     assert float(curve[-1, 1]) < 0.9 * float(curve[0, 1])
     again = Detector.load(made.save(tmp_path / "part.safetensors"))
-    assert again.scorer.student == backbone
+    assert again.scorer.settings() == made.scorer.settings()
+    assert again.scorer.student_net.name == backbone
     assert again.predict(good_frames[0]).score == made.predict(good_frames[0]).score
     assert made.export(tmp_path / "part.onnx").parity.passed
 
