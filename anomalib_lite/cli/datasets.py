@@ -80,6 +80,8 @@ def _print_report(report: DatasetReport) -> None:
     shown = ", ".join(f"{size} ({count})" for size, count in sizes[:_SIZES_SHOWN])
     more = f" and {len(sizes) - _SIZES_SHOWN} more" if len(sizes) > _SIZES_SHOWN else ""
     screen.print(f"sizes, height x width: {shown or 'none readable'}{more}")
+    for line in report.left_out:
+        screen.print(line, markup=False)
     problems = report.problems()
     for problem in problems:
         screen.print(problem, style="red", markup=False)

@@ -146,6 +146,7 @@ def evaluate(
         summary = run_evaluation(settings, out, resume=resume, progress=progress, on_run=_tell)
     console().print(category_table(summary["by_category"]), markup=False)
     console().print(f"{bold(out / 'metrics.md')}, metrics.json, metrics.csv")
+    _tell_missing_figures(summary["runs"])
     if _tell_unusable(summary["runs"]):
         raise typer.Exit(UNUSABLE)
 
@@ -183,6 +184,22 @@ def _tell(run: PlannedRun, record: dict[str, Any], resumed: bool) -> None:
     figure = "no image AUROC" if value is None else f"image AUROC {100 * value:.1f}"
     kept = " (kept)" if resumed else ""
     console(stderr=True).print(f"{run.label}: {figure}{kept}", markup=False)
+
+
+def _tell_missing_figures(runs: list[dict[str, Any]]) -> None:
+    """Say once why pixel figures are missing, where they were asked for."""
+    reasons: dict[str, list[str]] = {}
+    for run in runs:
+        why = run["reasons"].get("pixel_auroc", "")
+        if why:
+            where = f"{run['data']} {run['category']}"
+            found = reasons.setdefault(why, [])
+            found += [] if where in found else [where]
+    for why, found in reasons.items():
+        others = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        console(stderr=True).print(
+            f"no pixel figures for {found[0]}{others}: {why}", style="yellow", markup=False
+        )
 
 
 def _tell_unusable(runs: list[dict[str, Any]]) -> bool:

@@ -49,6 +49,8 @@ class FileSource:
         name: what to call the source in messages.
         exif: whether files are turned upright by their EXIF tag.
         max_megapixels: larger pictures are refused before they are read.
+        split_pages: whether a TIFF of several pages gives a frame for each; else it is an error,
+            for sources where each file has one label.
         listing: where the files come from. A subfolder that could not be listed is reported like
             a frame that could not be read.
     """
@@ -62,12 +64,14 @@ class FileSource:
         name: str,
         exif: Exif = "apply",
         max_megapixels: float = MAX_MEGAPIXELS,
+        split_pages: bool = True,
         listing: Listing | None = None,
     ) -> None:
         self.paths = list(paths)
         self.name = name
         self.exif = exif
         self.max_megapixels = max_megapixels
+        self.split_pages = split_pages
         self.listing = listing
         self._pages: dict[Path, int] = {}
 
@@ -91,7 +95,7 @@ class FileSource:
 
     def _count(self, path: Path) -> int:
         """Pictures in a file; only TIFF has pages, and a TIFF may have lost its suffix."""
-        if path.suffix.lower() in IMAGE_SUFFIXES - _PAGED_SUFFIXES:
+        if not self.split_pages or path.suffix.lower() in IMAGE_SUFFIXES - _PAGED_SUFFIXES:
             return 1
         if path not in self._pages:
             self._pages[path] = count_pages(path)

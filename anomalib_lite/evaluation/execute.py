@@ -16,7 +16,7 @@ from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.frames import read_frame
 from anomalib_lite.edge.scoring import score_source
-from anomalib_lite.edge.sources import open_source
+from anomalib_lite.edge.sources import FileSource
 from anomalib_lite.evaluation.environment import (
     hardware,
     peak_memory_bytes,
@@ -122,7 +122,12 @@ def _score(
 ) -> tuple[list[TestFrame], dict[str, str]]:
     """Score every test image; the maps go to the store, unusable images to the second result."""
     samples = run.category.testing()
-    source = open_source([sample.path for sample in samples], exif=detector.spec.exif)
+    source = FileSource(
+        [sample.path for sample in samples],
+        name=run.category.name,
+        exif=detector.spec.exif,
+        split_pages=False,
+    )
     frames: list[TestFrame] = []
     skipped: dict[str, str] = {}
     started = time.perf_counter()

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.data.masks import read_mask_file
 from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.frames import Frame, read_frame
+from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame
 from anomalib_lite.system.spill import SpillStore
 
@@ -176,9 +177,7 @@ def read_mask(path: Path, frame_hw: tuple[int, int]) -> Frame:
     Raises:
         FrameError: it cannot be read or is not the size of its frame.
     """
-    mask = read_frame(path)
-    if mask.ndim == 3:
-        mask = mask[:, :, :3].max(axis=2)
+    mask = read_mask_file(path)
     if mask.shape != frame_hw:
         rows, columns = mask.shape
         raise FrameError(

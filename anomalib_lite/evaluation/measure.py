@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_lite.data.adapters import loco
+from anomalib_lite.data.masks import looks_inverted, read_mask_file
 from anomalib_lite.edge.errors import FrameError, SourceError
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.evaluation.curves import Curve, pimo_curve, pro_curve
@@ -140,7 +141,11 @@ def figures_of(measured: Measured, frames: Sequence[TestFrame]) -> Figures:
     labels = [frame.sample.label for frame in frames]
     for name, metric in IMAGE_METRICS.items():
         figures.put([name], lambda metric=metric: [metric(scores, labels)])  # type: ignore[misc]
-    reason = measured.no_pixel or _without_masks(frames)
+    reason = (
+        measured.no_pixel
+        or _without_masks(frames)
+        or _with_inverted_masks(frames, measured.unusable_masks)
+    )
     if reason:
         figures.refuse(PIXEL_METRICS, reason)
         return figures
@@ -163,6 +168,26 @@ def _without_masks(frames: Sequence[TestFrame]) -> str:
     if any(frame.sample.mask_paths for frame in frames):
         return ""
     return "no test image has a mask"
+
+
+def _with_inverted_masks(frames: Sequence[TestFrame], unusable: dict[str, str]) -> str:
+    """Why the masks cannot be meant as they are; single odd ones are left to `datasets`."""
+    doubts: dict[str, str] = {}
+    read = 0
+    for frame in frames:
+        for path in frame.sample.mask_paths:
+            try:
+                doubt = looks_inverted(read_mask_file(path))
+            except FrameError:
+                continue  # told when the figures are made
+            read += 1
+            if doubt:
+                doubts[frame.name] = doubt
+    if not read or len(doubts) <= read / 2:
+        return ""
+    unusable.update(doubts)
+    name, doubt = next(iter(doubts.items()))
+    return f"{len(doubts)} of {read} masks look inverted: that of {name} {doubt}"
 
 
 def _three_pixel_metrics(view: PixelView) -> list[float]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from anomalib_lite.data.adapters.dataset import Dataset
-from anomalib_lite.data.adapters.pixels import depth_size_hw, marks_defect, size_hw
+from anomalib_lite.data.adapters.leftovers import note_leftovers
+from anomalib_lite.data.adapters.pixels import depth_size_hw, size_hw
 from anomalib_lite.data.adapters.report import DatasetReport, FileProblem
+from anomalib_lite.data.masks import flat_mask, looks_inverted
 from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.frames import decode_frame
@@ -34,6 +36,7 @@ class _Findings:
     masks: list[tuple[Path, str]] = field(default_factory=list)
     mask_sizes: list[tuple[Path, str]] = field(default_factory=list)
     empty_masks: list[Path] = field(default_factory=list)
+    inverted_masks: list[tuple[Path, str]] = field(default_factory=list)
     depth: str | None = None
     depth_size: str | None = None
 
@@ -68,6 +71,7 @@ def check_dataset(dataset: Dataset, progress: Progress | None = None) -> Dataset
             groups.setdefault(findings.digest, []).append(index)
         if progress is not None:
             progress(index + 1, len(samples))
+    note_leftovers(report, dataset, samples)
     for members in groups.values():
         if len(members) > 1:
             names = [_shown(samples[i].path, dataset.root) for i in members]
@@ -111,14 +115,16 @@ def _inspect(sample: Sample) -> _Findings:
         findings.unreadable = _reason(error)
     for mask_path in sample.mask_paths:
         try:
-            mask = decode_frame(_read(mask_path), name="")
+            mask = flat_mask(decode_frame(_read(mask_path), name=""), mask_path)
         except FrameError as error:
             findings.masks.append((mask_path, _reason(error)))
             continue
         if findings.size and size_hw(mask) != findings.size:
             findings.mask_sizes.append((mask_path, _sizes(size_hw(mask), findings.size)))
-        if not marks_defect(mask):
+        if not mask.any():
             findings.empty_masks.append(mask_path)
+        if doubt := looks_inverted(mask):
+            findings.inverted_masks.append((mask_path, doubt))
     if sample.depth_path is not None:
         _inspect_depth(sample.depth_path, findings)
     return findings
@@ -142,6 +148,7 @@ def _note(report: DatasetReport, sample: Sample, findings: _Findings, root: Path
     for found, problems in (
         (findings.masks, report.unreadable_masks),
         (findings.mask_sizes, report.mask_size_mismatch),
+        (findings.inverted_masks, report.inverted_masks),
     ):
         problems += [FileProblem(_shown(path, root), reason) for path, reason in found]
     report.empty_masks += [_shown(path, root) for path in findings.empty_masks]

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from anomalib_lite.data.adapters.files import child, folder_name, images_below, images_in
 from anomalib_lite.data.adapters.files import subfolders as list_subfolders
-from anomalib_lite.data.adapters.mvtec_layout import masks_of
 from anomalib_lite.data.adapters.registry import Adapter, KindInfo, register
 from anomalib_lite.data.adapters.splits import relative_names, split_good
+from anomalib_lite.data.masks import MASK_FOLDERS, masks_of
 from anomalib_lite.data.sample import Sample, Split, defect_sample, good_sample
 from anomalib_lite.edge.errors import SourceError
 
 _GOOD_NAMES = ("good", "ok", "normal")
-_MASK_FOLDERS = ("ground_truth", "masks", "mask", "gt")
 _SPLIT_FOLDERS: tuple[tuple[tuple[str, ...], Split], ...] = (
     (("train",), "train"),
     (("validation", "val"), "validation"),
@@ -107,7 +106,7 @@ class _Masks:
     """Masks by defect folder and relative path; or by file name where all lie in one folder."""
 
     def __init__(self, root: Path, defects: dict[Path, list[Path]]) -> None:
-        self._truth = child(root, *_MASK_FOLDERS)
+        self._truth = child(root, *MASK_FOLDERS)
         self._flat = {mask.stem: (mask,) for mask in images_in(self._truth)}
         stems = Counter(image.stem for images in defects.values() for image in images)
         self._shared = {stem for stem, count in stems.items() if count > 1}
@@ -134,7 +133,7 @@ def _key(folder: Path, image: Path) -> str:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return [path for path in list_subfolders(folder) if path.name.lower() not in _MASK_FOLDERS]
+    return [path for path in list_subfolders(folder) if path.name.lower() not in MASK_FOLDERS]
 
 
 def _good_folders(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from anomalib_lite.data.sample import Sample, Split, defect_sample, good_sample
 from anomalib_lite.edge.errors import SourceError
 
 DEFECT = "defect"
+_STRAY = "_gt"  # copies such as "10301_GT (copy)" are no images either
 
 
 @register(
@@ -85,8 +86,8 @@ class Ksdd2Adapter(Adapter):
         """One category if a test image has its `_GT` twin."""
         if child(root, "train") is None:
             return {}
-        names = {image.stem for image in images_in(child(root, "test"))}
-        return {folder_name(root): root} if any(f"{name}_GT" in names for name in names) else {}
+        names = {image.stem.lower() for image in images_in(child(root, "test"))}
+        return {folder_name(root): root} if any(f"{name}_gt" in names for name in names) else {}
 
     def list_samples(self, source: Path, category: str) -> list[Sample]:
         """All images; reads each mask to know the label.
@@ -98,11 +99,11 @@ class Ksdd2Adapter(Adapter):
         splits: tuple[Split, ...] = ("train", "test")
         for split in splits:
             files = images_in(child(source, split))
-            masks = {file.stem: file for file in files}
+            masks = {file.stem.lower(): file for file in files}
             for image in files:
-                if "_GT" in image.stem:  # stray copies such as "10301_GT (copy)" are no images
+                if _STRAY in image.stem.lower():
                     continue
-                mask = _need(masks.get(f"{image.stem}_GT"), image, "_GT.png")
+                mask = _need(masks.get(f"{image.stem.lower()}_gt"), image, "_GT.png")
                 if mask_file_marks_defect(mask):
                     samples.append(_defect(image, category, split, mask))
                 else:

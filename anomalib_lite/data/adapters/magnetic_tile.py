@@ -9,6 +9,7 @@ from anomalib_lite.data.adapters.files import subfolders as list_subfolders
 from anomalib_lite.data.adapters.mvtec_layout import is_category, list_category
 from anomalib_lite.data.adapters.registry import Adapter, KindInfo, register
 from anomalib_lite.data.adapters.splits import relative_names, split_good
+from anomalib_lite.data.masks import masks_of
 from anomalib_lite.data.sample import Sample, defect_sample, good_sample
 
 _PREFIX = "mt_"
@@ -61,14 +62,14 @@ class MagneticTileAdapter(Adapter):
                     for photo, name in zip(photos, names, strict=True)
                 ]
                 continue
-            masks = {file.stem: file for file in files if file.suffix.lower() == ".png"}
+            masks = {file.stem: (file,) for file in files if file.suffix.lower() == ".png"}
             samples += [
                 defect_sample(
                     photo,
                     category=category,
                     split="test",
                     defect=folder.name[len(_PREFIX) :].lower(),
-                    mask_paths=(masks[photo.stem],) if photo.stem in masks else (),
+                    mask_paths=masks_of(photo.stem, masks),
                 )
                 for photo in photos
             ]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from anomalib_lite.data.adapters.files import child, images_in, subfolders
+from anomalib_lite.data.adapters.files import child, images_below, images_in, subfolders
+from anomalib_lite.data.masks import masks_of
 from anomalib_lite.data.sample import Sample, Split, defect_sample, good_sample
-
-# After the plain stem: MVTec AD (`_mask`), then habits of annotation tools.
-_MASK_SUFFIXES = ("", "_mask", "_gt", "_label")
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def list_category(folder: Path, category: str, layout: Layout = MVTEC) -> list[S
             name = class_folder.name
             if name.lower() == layout.truth[-1]:
                 continue
-            images = images_in(class_folder)
+            images = images_below(class_folder)
             if name.lower() == layout.good:
                 samples += [good_sample(image, category=category, split=split) for image in images]
                 continue
@@ -69,7 +66,7 @@ def list_category(folder: Path, category: str, layout: Layout = MVTEC) -> list[S
                     category=category,
                     split=split,
                     defect=name,
-                    mask_paths=masks_of(image.stem, masks),
+                    mask_paths=masks_of(_key(class_folder, image), masks),
                 )
                 for image in images
             ]
@@ -83,12 +80,11 @@ def index_masks(folder: Path | None) -> dict[str, tuple[Path, ...]]:
     index: dict[str, tuple[Path, ...]] = {image.stem: (image,) for image in images_in(folder)}
     for several in subfolders(folder):
         index[several.name] = tuple(images_in(several))
+        # The images may lie in subfolders as well: then each mask there is one image's own.
+        index |= {_key(folder, mask): (mask,) for mask in images_below(several)}
     return index
 
 
-def masks_of(stem: str, index: Mapping[str, tuple[Path, ...]]) -> tuple[Path, ...]:
-    """Masks of the image `stem`: `<stem>.png`, `<stem>_mask.png`, or the folder `<stem>/`."""
-    for suffix in _MASK_SUFFIXES:
-        if stem + suffix in index:
-            return index[stem + suffix]
-    return ()
+def _key(folder: Path, image: Path) -> str:
+    """Path below a class folder without suffix, by which image and mask find each other."""
+    return image.relative_to(folder).with_suffix("").as_posix()

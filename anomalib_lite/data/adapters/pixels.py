@@ -7,14 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from anomalib_lite.data.masks import read_mask_file
 from anomalib_lite.edge.errors import FrameError, SourceError
-from anomalib_lite.edge.frames import Frame, decode_frame, read_frame
-
-
-def marks_defect(mask: Frame) -> bool:
-    """Whether any pixel of a mask, `(H, W)` or `(H, W, C)`, is set; transparency is no mark."""
-    colour = mask[:, :, :3] if mask.ndim == 3 else mask
-    return bool(colour.any())
+from anomalib_lite.edge.frames import Frame, decode_frame
 
 
 def mask_file_marks_defect(path: Path) -> bool:
@@ -24,7 +19,7 @@ def mask_file_marks_defect(path: Path) -> bool:
         SourceError: the mask cannot be read, so the image has no label.
     """
     try:
-        return marks_defect(read_frame(path, exif="ignore"))
+        return bool(read_mask_file(path, exif="ignore").any())
     except FrameError as error:
         raise SourceError(f"no label without this mask: {error}") from error
 

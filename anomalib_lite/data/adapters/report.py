@@ -37,6 +37,9 @@ class DatasetReport:
         mask_size_mismatch: masks that are not the size of their image.
         depth_size_mismatch: depth files that are not the size of their image.
         empty_masks: masks of anomalous images that mark no pixel.
+        inverted_masks: masks in which black and white seem to have changed places.
+        unmatched_masks: masks that mark something and belong to no anomalous image.
+        left_out: what lies in the folders and is in no sample, in words.
         duplicates: groups of images whose files have the same content (SHA-256).
         leaks: those groups that reach over more than one split, such as train and test.
     """
@@ -52,6 +55,9 @@ class DatasetReport:
     mask_size_mismatch: list[FileProblem] = field(default_factory=list)
     depth_size_mismatch: list[FileProblem] = field(default_factory=list)
     empty_masks: list[str] = field(default_factory=list)
+    inverted_masks: list[FileProblem] = field(default_factory=list)
+    unmatched_masks: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     leaks: list[list[str]] = field(default_factory=list)
 
@@ -89,6 +95,7 @@ class DatasetReport:
             ("depth files cannot be read", self.unreadable_depth),
             ("masks are not the size of their image", self.mask_size_mismatch),
             ("depth files are not the size of their image", self.depth_size_mismatch),
+            ("masks look inverted", self.inverted_masks),
         )
         groups = (
             ("groups of identical images lie in more than one split", self.leaks),
@@ -97,6 +104,7 @@ class DatasetReport:
         names = (
             ("anomalous images have no mask", self.missing_masks),
             ("masks of anomalous images are empty", self.empty_masks),
+            ("masks mark something and fit no anomalous image", self.unmatched_masks),
         )
         lines = [_line(what, [f"{p.path} ({p.reason})" for p in found]) for what, found in files]
         lines += [_line(what, [" = ".join(group) for group in found]) for what, found in groups]
@@ -115,9 +123,17 @@ class DatasetReport:
             "unreadable_depth",
             "mask_size_mismatch",
             "depth_size_mismatch",
+            "inverted_masks",
         ):
             plain[name] = [{"path": p.path, "reason": p.reason} for p in getattr(self, name)]
-        for name in ("missing_masks", "empty_masks", "duplicates", "leaks"):
+        for name in (
+            "missing_masks",
+            "empty_masks",
+            "unmatched_masks",
+            "duplicates",
+            "leaks",
+            "left_out",
+        ):
             plain[name] = getattr(self, name)
         return plain
 

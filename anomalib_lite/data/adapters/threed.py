@@ -12,9 +12,10 @@ from anomalib_lite.data.adapters.files import (
     images_in,
     subfolders,
 )
-from anomalib_lite.data.adapters.mvtec_layout import index_masks, masks_of
+from anomalib_lite.data.adapters.mvtec_layout import index_masks
 from anomalib_lite.data.adapters.pixels import mask_file_marks_defect
 from anomalib_lite.data.adapters.registry import Adapter, KindInfo, register
+from anomalib_lite.data.masks import masks_of
 from anomalib_lite.data.sample import GOOD, Sample, Split, defect_sample, good_sample
 from anomalib_lite.edge.errors import SourceError
 
