@@ -58,4 +58,4 @@ def test_a_test_image_of_several_pages_is_an_error_of_that_image(own_parts, tmp_
     cv2.imwritemulti(str(home / "stack.tif"), [frame, frame])
     assert evaluate(cli, own_parts, tmp_path / "out") == 3
     assert "stack.tif: holds 2 pictures, expected one" in capsys.readouterr().err
-    assert list(figures(tmp_path / "out")["skipped_test_images"]) == ["test/good/stack.tif"]
+    assert list(figures(tmp_path / "out")["skipped_test_images"]) == ["weave/test/good/stack.tif"]
