@@ -22,12 +22,11 @@ from anomalib_lite.edge.picture_file import (
     peek_bytes,
     read_picture,
 )
-from anomalib_lite.edge.picture_header import Header, read_header
+from anomalib_lite.edge.picture_header import Header, may_be_turned, read_header
 
 Frame: TypeAlias = NDArray[Any]
 Exif: TypeAlias = Literal["apply", "ignore"]
 
-_ORIENTATION_MARKS = (b"eXIf", b"EXIF", b"Exif")
 
 cv2.utils.logging.setLogLevel(
     cv2.utils.logging.LOG_LEVEL_SILENT
@@ -87,7 +86,7 @@ def decode_frame(
         frame = _as_rgb(_imdecode(data, flags, name), name)
     else:
         frame = _as_rgb(_imdecode(data, cv2.IMREAD_UNCHANGED, name), name)
-        if exif == "apply" and any(mark in data for mark in _ORIENTATION_MARKS):
+        if exif == "apply" and may_be_turned(header.kind, data):
             frame = _upright(data, frame, name)
     picture_damage.check_pixels(header, data, frame, name)
     return frame

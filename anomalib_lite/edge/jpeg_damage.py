@@ -57,8 +57,8 @@ def check_pixels(data: bytes, frame: NDArray[Any], name: str) -> None:
 
 def _has_grey_block(frame: NDArray[Any]) -> bool:
     """Whether some 8 x 8 block is exactly mid-grey; every fourth pixel shows where to look."""
-    sparse = frame[::_STEP, ::_STEP] == _LOST_GREY
-    sparse = sparse.all(axis=2) if sparse.ndim == 3 else sparse
+    first = frame if frame.ndim == 2 else frame[:, :, 0]
+    sparse = first[::_STEP, ::_STEP] == _LOST_GREY
     if not sparse.any():
         return False
     # A block covers 2 x 2 of the sparse pixels, whatever the picture was turned to; blocks that

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge import jpeg_damage, tiff
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.picture_header import Header
+from anomalib_lite.edge.picture_header import Header, png_chunks, riff_chunks
 
-_PNG_START = 8
 _ZERO_TAIL_BYTES = 64
 _TAIL_SHARE = 1 / 8
 _ELSEWHERE = 0.01
@@ -108,19 +107,18 @@ def _ends_in_zeros(data: bytes, least: int = _ZERO_TAIL_BYTES) -> bool:
 
 def check_png(data: bytes, name: str) -> None:
     """Refuse truncated, damaged and animated PNGs, before the decoder complains on stderr."""
-    position = _PNG_START
-    while position + 12 <= len(data):
-        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
-        kind = data[position + 4 : position + 8]
+    for kind, start, end in png_chunks(data):
         stored = int.from_bytes(data[end - 4 : end], "big")
         critical = kind[:1].isupper()
-        if critical and end <= len(data) and zlib.crc32(data[position + 4 : end - 4]) != stored:
+        # A view: a copy of each chunk would cost as much as its checksum.
+        body = memoryview(data)[start + 4 : end - 4]
+        if critical and end <= len(data) and zlib.crc32(body) != stored:
             raise FrameError(f"{name}: not a readable image (the PNG is damaged: wrong checksum)")
-        if kind == b"acTL" and int.from_bytes(data[position + 8 : position + 12], "big") > 1:
-            raise _several(name, int.from_bytes(data[position + 8 : position + 12], "big"), "PNG")
+        pictures = int.from_bytes(data[start + 8 : start + 12], "big") if kind == b"acTL" else 1
+        if pictures > 1:
+            raise _several(name, pictures, "PNG")
         if kind == b"IEND" and end <= len(data):
             return
-        position = end
     raise FrameError(f"{name}: not a readable image (the PNG is truncated at {len(data)} bytes)")
 
 
@@ -131,19 +129,13 @@ def _check_webp(data: bytes, name: str) -> None:
             f"{name}: not a readable image (the WebP is truncated: {len(data)} of {announced} "
             "bytes)"
         )
-    position, pictures = 12, 0
-    while position + 8 <= announced:
-        kind, length = (
-            data[position : position + 4],
-            int.from_bytes(data[position + 4 : position + 8], "little"),
-        )
-        payload = data[position + 8 : position + 8 + length]
+    pictures = 0
+    for kind, start, end in riff_chunks(data):
         pictures += kind in (b"ANMF", b"VP8 ", b"VP8L")
-        if kind in (b"VP8 ", b"VP8L", b"ALPH") and _ends_in_zeros(payload):
+        if kind in (b"VP8 ", b"VP8L", b"ALPH") and _ends_in_zeros(data[start:end]):
             raise FrameError(
                 f"{name}: the WebP is damaged or still being written (its pixels end in zero bytes)"
             )
-        position += 8 + length + length % 2
     if pictures > 1:
         raise _several(name, pictures, "WebP")
 

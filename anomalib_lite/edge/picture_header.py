@@ -94,6 +94,33 @@ def read_header(peek: Peek, name: str) -> Header:
     return Header(kind, height, width)
 
 
+def may_be_turned(kind: str, data: bytes) -> bool:
+    """Whether a picture (no JPEG, no TIFF) carries EXIF data, and so perhaps an orientation."""
+    if kind == "png":
+        return any(name == b"eXIf" for name, _, _ in png_chunks(data))
+    if kind == "webp":
+        return any(name == b"EXIF" for name, _, _ in riff_chunks(data))
+    return kind in ("avif", "jp2") and (b"Exif" in data or b"EXIF" in data)
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end (checksum included) of each chunk of a PNG; the last may be cut."""
+    position = 8
+    while position + 12 <= len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        yield data[position + 4 : position + 8], position, end
+        position = end
+
+
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start and end of the payload of each chunk of a WebP; the last may be cut."""
+    position = 12
+    while position + 8 <= len(data):
+        length = int.from_bytes(data[position + 4 : position + 8], "little")
+        yield data[position : position + 4], position + 8, position + 8 + length
+        position += 8 + length + length % 2
+
+
 def _iso_kind(head: bytes) -> str:
     """AVIF or HEIF by the brands of an ISO media file, or an empty string."""
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, min(len(head), 64), 4))}
