@@ -74,7 +74,11 @@ def open_pool(
     samples = pool_of(dataset)
     home = str(next(iter(dataset.sources.values())))
     frames = FileSource(
-        [sample.path for sample in samples], name=home, exif=exif, max_megapixels=max_megapixels
+        [sample.path for sample in samples],
+        name=home,
+        exif=exif,
+        max_megapixels=max_megapixels,
+        split_pages=False,
     )
     return PoolSource(frames, (dataset, samples))
 
