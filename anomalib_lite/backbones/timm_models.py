@@ -7,8 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from anomalib_lite.backbones.base import register_backbone
 from anomalib_lite.backbones.torchvision_ops import declare_missing_operators
-from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.errors import SettingsError, did_you_mean
 from anomalib_lite.system.seeding import seeded
 
 
@@ -23,8 +24,9 @@ def import_timm() -> Any:
 def pretrained_config(timm: Any, name: str) -> Any:
     if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:6]}*")[:4])
+        meant = did_you_mean(name, [*timm.list_models(), *register_backbone.known])
         raise SettingsError(
-            f"unknown backbone {name!r}; choose 'pdn_edge' or a timm name"
+            f"unknown backbone {name!r}{meant}; choose 'pdn_edge' or a timm name"
             + (f" (similar: {near})" if near else "")
         )
     return timm.get_pretrained_cfg(name)

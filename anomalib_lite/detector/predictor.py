@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.plain import is_number, is_whole, plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec, as_spec
-from anomalib_lite.scorers import create_scorer
+from anomalib_lite.scorers import create_scorer, describe_settings
 
 _FRAMES_AT_ONCE = 4
 
@@ -60,6 +61,7 @@ class Predictor(Predicts):
             raise SettingsError(f"seed is {seed!r}; give a whole number")
         self.spec = as_spec(image_size)
         self.measured = dict(inputs or {})
+        _refuse_misspelt(detector, settings)
         self.scorer = create_scorer(detector, **settings)
         preferred, preferred_layers = self.scorer.default_backbone()
         if backbone in (None, preferred) and layers is None:
@@ -174,3 +176,16 @@ def _require_reader(backbone: Backbone, inputs: Inputs) -> None:
             f"the backbone {backbone.name} reads {' and '.join(backbone.inputs)}, declared are "
             f"{' and '.join(inputs.names)}; {wanted}"
         )
+
+
+def _refuse_misspelt(detector: str, settings: Mapping[str, Any]) -> None:
+    """A misspelt argument of `Detector` arrives among the settings of the scorer.
+
+    Raises:
+        SettingsError: one is close to an argument and is no setting.
+    """
+    arguments = signature(Predictor.__init__).parameters.keys() - {"self", "settings"}
+    for name in settings:
+        meant = did_you_mean(name, sorted(arguments))
+        if meant and name not in {setting.name for setting in describe_settings(detector)}:
+            raise SettingsError(f"{name!r} is no argument{meant} and no setting of {detector}")

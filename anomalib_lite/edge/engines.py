@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from anomalib_lite.edge.cpu import checked_threads
-from anomalib_lite.edge.errors import ModelFileError, SettingsError
+from anomalib_lite.edge.errors import ModelFileError, SettingsError, did_you_mean
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.metadata import METADATA_KEY
@@ -186,6 +186,7 @@ def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine
         return OpenVinoEngine(path, threads=threads)
     if engine == "openvino-bf16":
         return OpenVinoEngine(path, threads=threads, precision="bf16")
+    meant = did_you_mean(str(engine), ("onnxruntime", "cuda", "openvino", "openvino-bf16"))
     raise SettingsError(
-        f"unknown engine {engine!r}; choose onnxruntime, cuda, openvino or openvino-bf16"
+        f"unknown engine {engine!r}{meant}; choose onnxruntime, cuda, openvino or openvino-bf16"
     )

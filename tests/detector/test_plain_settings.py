@@ -196,6 +196,12 @@ def test_declarations_edge_models_pools_and_plans_take_them(padim_files):
         ({"max_false_reject": "0.1"}, "max_false_reject is 0.1; choose between 0 and 1"),
         ({"max_false_reject": True}, "max_false_reject is True; choose between 0 and 1"),
         ({"detector": None}, "unknown detector 'None'"),
+        ({"detector": "padin"}, r"unknown detector 'padin' \(did you mean padim\?\)"),
+        ({"backbone": "pdn_egde"}, r"unknown backbone 'pdn_egde' \(did you mean pdn_edge\?\)"),
+        ({"backbone": "resnet81"}, r"unknown backbone 'resnet81' \(did you mean resnet18\?\)"),
+        ({"imagesize": 64}, r"'imagesize' is no argument \(did you mean image_size\?\) and no"),
+        ({"row": 4}, r"patchcore has no setting 'row' \(did you mean rows\?\)"),
+        ({"detector": "mvg", "varianc": 0.9}, r"no setting 'varianc' \(did you mean variance\?\)"),
     ],
 )
 def test_wrong_values_are_one_line_with_what_was_meant(arguments, message):
@@ -217,6 +223,11 @@ def test_wrong_values_are_one_line_with_what_was_meant(arguments, message):
 def test_wrong_declarations_are_one_line_with_what_was_meant(arguments, message):
     with pytest.raises(SettingsError, match=message):
         InputSpec(**arguments)
+
+
+def test_an_engine_that_is_unknown_is_one_line_with_what_was_meant(padim_files):
+    with pytest.raises(SettingsError, match=r"engine 'onnxruntim' \(did you mean onnxruntime\?\)"):
+        EdgeModel(padim_files[1], engine="onnxruntim")
 
 
 def test_a_rate_that_is_no_number_is_refused(padim):
