@@ -22,6 +22,9 @@ def images_to_fit(
         detector: name of the scorer.
         reading: how frames are read.
 
+    Returns:
+        The source, and the scorer's settings that follow from it, by name; empty for one product.
+
     Raises:
         SettingsError: nothing or too much is given, or the scorer knows one product only.
         SourceError: a folder without images.
