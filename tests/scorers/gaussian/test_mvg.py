@@ -142,7 +142,7 @@ def test_components_set_the_degrees_of_freedom(settings, kept):
         ({"variance": 1.0}, "variance is 1.0; choose a share between 0 and 1"),
         ({"num_components": 0}, "num_components is 0; choose 1 or more"),
         ({"num_components": 2.5}, "num_components is 2.5; choose 1 or more"),
-        ({"bogus": 1}, "mvg: got an unexpected keyword argument 'bogus'"),
+        ({"bogus": 1}, "mvg has no setting 'bogus'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
