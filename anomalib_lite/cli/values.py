@@ -107,7 +107,7 @@ def parse_settings(
         SettingsError: the detector has no such setting; `--set` of what is an option.
     """
     from anomalib_lite.edge.errors import SettingsError
-    from anomalib_lite.scorers import check_settings, describe_settings
+    from anomalib_lite.scorers import check_names, describe_settings
 
     settings = parse_pairs(pairs)
     for name in sorted(settings.keys() & set(taken)):
@@ -119,5 +119,5 @@ def parse_settings(
             f"--{name.replace('_', '-')} is not an option of {detector}; leave it out, or see "
             f"fit --detector {detector} --help"
         )
-    check_settings(detector, known, settings | given)
+    check_names(detector, known, settings | given)
     return settings | given

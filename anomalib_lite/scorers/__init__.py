@@ -32,7 +32,7 @@ from anomalib_lite.scorers.registry import (
     register_scorer,
     scorers_with,
 )
-from anomalib_lite.scorers.settings import Setting, check_settings
+from anomalib_lite.scorers.settings import Setting, check_names
 
 __all__ = [
     "CrossFit",
@@ -53,7 +53,7 @@ __all__ = [
     "Setting",
     "TakesSampleWeight",
     "as_able",
-    "check_settings",
+    "check_names",
     "create_scorer",
     "describe_settings",
     "list_scorers",

@@ -19,7 +19,7 @@ from anomalib_lite.edge.plain import plain
 from anomalib_lite.scorers.base import Scorer
 from anomalib_lite.scorers.fusion.create import create_fusion, settings_by_member
 from anomalib_lite.scorers.fusion.fusion import SEPARATOR, Fusion
-from anomalib_lite.scorers.settings import Setting, check_settings, settings_of
+from anomalib_lite.scorers.settings import Setting, check_kinds, check_names, settings_of
 
 _FAMILIES = "anomalib_lite.scorers"
 _REGISTRY: dict[str, type[Scorer]] = {}
@@ -59,10 +59,14 @@ def create_scorer(name: str, /, **settings: Any) -> Scorer:
         members = [create_scorer(member, **given) for member, given in of_member.items()]
         return create_fusion(members, **own)
     scorer = _scorer_class(name)
-    check_settings(name, settings_of(scorer), settings)
+    known = settings_of(scorer)
+    check_names(name, known, settings)
     try:
-        return scorer(**settings)
+        made = scorer(**settings)
+        check_kinds(name, known, settings)
+        return made
     except TypeError as error:
+        check_kinds(name, known, settings)
         raise SettingsError(f"{name}: {str(error).split('() ')[-1]}") from error
 
 

@@ -55,8 +55,8 @@ def settings_of(scorer: type[Any]) -> list[Setting]:
     ]
 
 
-def check_settings(name: str, settings: Sequence[Setting], given: Mapping[str, Any]) -> None:
-    """Refuse settings that a scorer does not have, and values of another kind.
+def check_names(name: str, settings: Sequence[Setting], given: Mapping[str, Any]) -> None:
+    """Refuse settings that a scorer does not have.
 
     Args:
         name: of the scorer.
@@ -64,15 +64,25 @@ def check_settings(name: str, settings: Sequence[Setting], given: Mapping[str, A
         given: setting name -> value.
 
     Raises:
-        SettingsError: says which settings there are, or what may be given.
+        SettingsError: says which settings there are.
     """
     known = {setting.name: setting for setting in settings}
-    for key, value in given.items():
+    for key in given:
         if key not in known:
             choose = f"choose from {', '.join(known)}" if known else "it has none"
             raise SettingsError(
                 f"{name} has no setting {key!r}{did_you_mean(key, known)}; {choose}"
             )
+
+
+def check_kinds(name: str, settings: Sequence[Setting], given: Mapping[str, Any]) -> None:
+    """Refuse values of another kind, where the scorer has no words of its own for them.
+
+    Raises:
+        SettingsError: says what may be given.
+    """
+    known = {setting.name: setting for setting in settings}
+    for key, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise SettingsError(f"{name}: {key} is {value}; give {known[key].kind}")
         if not fits(value, known[key].hint):
