@@ -10,6 +10,7 @@ from anomalib_lite.detector.file import DetectorState, content_of, read_state, w
 from anomalib_lite.detector.half_storage import stores_half
 from anomalib_lite.detector.learner import Learner
 from anomalib_lite.edge.errors import AnomalibLiteError
+from anomalib_lite.scorers.registry import settings_from_file
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
@@ -82,7 +83,7 @@ class Detector(Learner):
             calibration=state.calibration_method,
             max_false_reject=state.calibration.max_false_reject,
             seed=state.seed,
-            **state.scorer["settings"],
+            **settings_from_file(state.scorer["name"], state.scorer["settings"]),
         )
         own = tensors_below(dict(state.tensors), "backbone.")
         detector.backbone.load_state_dict(own, strict=True)

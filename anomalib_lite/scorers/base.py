@@ -153,6 +153,7 @@ class Scorer(nn.Module, ABC):
             files, results and reports repeat it.
         localises: whether the map says where.
         memory_settings: settings whose smaller values take less memory to fit.
+        settings_before: value that a setting had before it could be chosen, for older files.
         tolerates_half: whether the fitted state is exact in half precision, so that a detector
             may store it, and round the backbone, so.
         stopped_early: a person ended the last fit before its budget was spent.
@@ -162,6 +163,7 @@ class Scorer(nn.Module, ABC):
     protocol: str = ""
     localises: bool = True
     memory_settings: ClassVar[tuple[str, ...]] = ()
+    settings_before: ClassVar[Mapping[str, Any]] = {}
     layout: FeatureLayout
     tolerates_half: bool = False
     stopped_early: bool = False

@@ -100,6 +100,23 @@ def _scorer_class(name: str) -> type[Scorer]:
     return _REGISTRY[name]
 
 
+def settings_from_file(name: str, saved: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a scorer that was saved, older ones completed: they mean what they meant then.
+
+    Args:
+        name: as for `create_scorer`.
+        saved: `Scorer.settings()` of that time.
+    """
+    _import_families()
+    before: dict[str, Any] = {}
+    members = name.split(SEPARATOR)
+    for member in members:
+        known = _REGISTRY[member].settings_before if member in _REGISTRY else {}
+        prefix = f"{member}." if len(members) > 1 else ""
+        before.update({f"{prefix}{key}": value for key, value in known.items()})
+    return {**before, **saved}
+
+
 def list_scorers() -> list[str]:
     """Names of all scorers."""
     _import_families()

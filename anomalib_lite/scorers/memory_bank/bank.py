@@ -12,6 +12,7 @@ from torch import Tensor
 from anomalib_lite.backbones.features import Features
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import Scorer, Scores
+from anomalib_lite.scorers.image_score import ImageScore
 from anomalib_lite.scorers.memory_bank.nearest import (
     centred_bank,
     distances_to,
@@ -31,7 +32,7 @@ _WHOLE = -1  # window_ of a search in the whole bank
 
 
 class PatchBank(Scorer):
-    """The fitted half of PatchCore: a subclass builds `patches` and `enlarge` and selects the bank.
+    """The fitted half of PatchCore; a subclass builds the parts below and selects the bank.
 
     Attributes:
         bank_: kept patch vectors around their mean, float32 `(M, d)`.
@@ -55,6 +56,7 @@ class PatchBank(Scorer):
     inside: Tensor
     patches: PatchEmbedding
     enlarge: EnlargeAndBlur
+    summary: ImageScore
     near: WindowSearch | None
     reweight: bool
 
@@ -99,7 +101,7 @@ class PatchBank(Scorer):
     def scores(self, patches: Tensor, *, in_fit: bool = False) -> Scores:
         """Scores of patches `(N, h * w, d)`; in a fit by the quicker search."""
         queries, index, grid = self._search(patches, in_fit=in_fit)
-        image = grid.amax(dim=(1, 2))
+        image: Tensor = self.summary(grid)
         if self.reweight and self.bank_.shape[0] > 1:
             image = image * self._weight(queries, index, grid)
         return Scores(image, self.enlarge(grid))

@@ -13,7 +13,12 @@ from torch import Tensor
 
 from anomalib_lite.scorers.memory_bank.coreset import Tell, greedy_coreset
 from anomalib_lite.scorers.memory_bank.coreset_blocks import greedy_by_block
-from anomalib_lite.scorers.memory_bank.projection import PROJECTION, WholeNumberProjection
+from anomalib_lite.scorers.memory_bank.projection import (
+    HEADROOM,
+    PROJECTION,
+    RandomDirections,
+    WholeNumbers,
+)
 from anomalib_lite.system.spill import SpillStore, temporary_room
 
 _REDUCED_TOGETHER = 1 << 16
@@ -24,6 +29,9 @@ as well, for a fraction of the work."""
 def fits_on_disk(rows: int, width: int) -> bool:
     """Whether a temporary file may hold so many rows."""
     return temporary_room(4 * rows * width)
+
+
+_SETTLED_TOGETHER = 1 << 14
 
 
 def held_row_bytes(width: int, *, on_disk: bool) -> int:
@@ -60,7 +68,9 @@ class CoresetBuffer:
         )
         self._used = 0
         self._freed = np.zeros(0, np.int64)
-        self._project: WholeNumberProjection | None = None
+        self._project: RandomDirections | None = None
+        self._whole: WholeNumbers | None = None
+        # Bits of float16 until the scale is set, whole numbers from then on.
         self._points = torch.empty(capacity, directions, dtype=torch.int16)
         self._origin = np.empty((capacity, 2), np.int32)
         self._group = np.empty(capacity, np.int16)
@@ -82,7 +92,7 @@ class CoresetBuffer:
             group: rows of one group are reduced together `(n,)`.
         """
         if self._project is None and len(rows):
-            self._project = WholeNumberProjection(rows, self.seed)
+            self._project = RandomDirections(rows, self.seed)
         self.offered += len(rows)
         start = 0
         while start < len(rows):
@@ -133,7 +143,10 @@ class CoresetBuffer:
         place = slice(self._filled, self._filled + len(rows))
         slots = self._take_slots(len(rows))
         self._store.write(slots, rows.numpy())
-        self._points[place] = self._project(rows)
+        projected = self._project(rows)
+        self._points[place] = (
+            projected.view(torch.int16) if self._whole is None else self._whole(projected)
+        )
         self._origin[place] = origin
         self._group[place] = group
         self._slot[place] = slots
@@ -155,6 +168,7 @@ class CoresetBuffer:
         blocks: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         """Positions within `held`."""
+        self._settle(headroom=1.0)
         points = self._points[: self._filled]
         if len(held) < self._filled:
             points = points[torch.from_numpy(held)]
@@ -162,7 +176,18 @@ class CoresetBuffer:
             return greedy_coreset(points, count, tell)
         return greedy_by_block(points, blocks[self._origin[held, 1]], count, tell)
 
+    def _settle(self, headroom: float) -> None:
+        """Set the scale by all rows held, once."""
+        if self._whole is not None:
+            return
+        projected = self._points[: self._filled].view(torch.float16)
+        self._whole = WholeNumbers(projected, headroom)
+        for start in range(0, self._filled, _SETTLED_TOGETHER):
+            part = slice(start, min(start + _SETTLED_TOGETHER, self._filled))
+            self._points[part] = self._whole(projected[part])
+
     def _reduce(self) -> None:
+        self._settle(HEADROOM)
         kept: list[NDArray[np.int64]] = []
         for group in np.unique(self._group):
             inside = np.flatnonzero(self._group == group)

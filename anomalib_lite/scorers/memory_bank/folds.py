@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -24,60 +23,27 @@ from anomalib_lite.scorers.memory_bank.position_window import (
 _FEWEST_IMAGES = 10
 _HELD_OUT = 40
 _BANK_IMAGES = 100
-_FEW_ROWS = 64  # of a block
 
 
-class FoldBanks:
-    """For each fold a bank of all other folds, as many rows as a refit keeps.
+def bank_without(
+    patches: GoodPatches, fold: int, budget: BankBudget, blocks: NDArray[np.int64] | None
+) -> Bank:
+    """The bank that judges a fold: selected jointly from the patches of all other folds.
 
-    Each fold's coreset is selected once; a bank is the union of the others'. A refit would select
-    from their patches together and cover them a little better. Where blocks keep only a few rows
-    each, a union would cover them clearly worse, and a refit costs little: it is made.
+    As many rows as a refit on those images keeps. A union of coresets of single folds, selected
+    once each, is quicker and covers worse: held-out scores, and the threshold with them, then lie
+    above those of new good parts (docs/methods/patchcore.md).
 
     Args:
         patches: of all images, grouped by fold.
-        folds: number of folds.
+        fold: to leave out.
         budget: rows to keep.
         blocks: block of each cell, for a search in a window.
-        context: progress.
     """
-
-    def __init__(
-        self,
-        patches: GoodPatches,
-        folds: int,
-        budget: BankBudget,
-        blocks: NDArray[np.int64] | None,
-        context: FitContext,
-    ) -> None:
-        self._buffer, self._blocks, self._folds = patches.buffer, blocks, folds
-        groups = self._buffer.groups
-        held = np.array([int((groups == fold).sum()) for fold in range(folds)])
-        # A share keeps its share of each fold; a budget is the same for four folds as for five.
-        full = 1.0 if budget.fixed is None else folds / (folds - 1)
-        self._wanted = full * budget.target(self._buffer.offered) / held.sum() * held
-        self._parts: list[Bank] = []
-        if blocks is not None and self._wanted.sum() < _FEW_ROWS * len(np.unique(blocks)):
-            return
-        for fold, count in enumerate(self._wanted):
-            bank = self._buffer.select(math.ceil(count), among=groups == fold, blocks=blocks)
-            self._parts.append(bank)
-            context.progress("selecting held-out banks", fold + 1, folds)
-
-    def __len__(self) -> int:
-        return self._folds
-
-    def bank(self, fold: int) -> Bank:
-        """The bank that judges a fold."""
-        if not self._parts:
-            count = round(self._wanted.sum() - self._wanted[fold])
-            others = self._buffer.groups != fold
-            return self._buffer.select(count, among=others, blocks=self._blocks)
-        # By rank: the first picks of all folds lie far apart and come first.
-        others_parts = self._parts[:fold] + self._parts[fold + 1 :]
-        rank = torch.cat([torch.arange(len(rows)) for rows, _ in others_parts]).argsort(stable=True)
-        rows = torch.cat([rows for rows, _ in others_parts])[rank]
-        return rows, np.concatenate([origin for _, origin in others_parts])[rank.numpy()]
+    buffer = patches.buffer
+    others = buffer.groups != fold
+    wanted = budget.target(round(buffer.offered * float(others.mean())))
+    return buffer.select(wanted, among=others, blocks=blocks)
 
 
 def window_by_held_out(

@@ -14,6 +14,13 @@ from torch import Tensor
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
+from anomalib_lite.scorers.image_score import (
+    BEFORE,
+    TOP_SHARE,
+    ImageScore,
+    ImageScoreKind,
+    check_image_score,
+)
 from anomalib_lite.scorers.memory_bank.nearest import (
     centred_bank,
     distances_to,
@@ -40,6 +47,8 @@ class KNN(Scorer):
         patches: patches to keep, the same number of every image.
         patch_layers: layer names; None takes all (pooled) or those of stride 8 and 16 (patches).
         sigma: blur of the enlarged map, input pixels.
+        image_score: of patches, `"top"`: the mean of the largest distances, or `"max"`.
+        top_share: share of the patches that `"top"` counts.
 
     Attributes:
         bank_: vectors around their mean `(M, d)`.
@@ -51,6 +60,7 @@ class KNN(Scorer):
     """
 
     name = "knn"
+    settings_before = BEFORE
     memory_settings = ("patches",)
     bank_: Tensor
     mean_: Tensor
@@ -67,6 +77,8 @@ class KNN(Scorer):
         patches: int = 20000,
         patch_layers: Sequence[str] | None = None,
         sigma: float = 4.0,
+        image_score: ImageScoreKind = "top",
+        top_share: float = TOP_SHARE,
     ) -> None:
         super().__init__()
         if mode not in get_args(Mode):
@@ -76,11 +88,14 @@ class KNN(Scorer):
                 raise SettingsError(f"{name} is {count}; choose 1 or more")
         if not 0 <= sigma < math.inf:
             raise SettingsError(f"sigma is {sigma}; choose 0 or more pixels")
+        check_image_score(image_score, top_share)
         self.mode: Mode = mode
         self.k = k
         self.patches = patches
         self.patch_layers = None if patch_layers is None else list(patch_layers)
         self.sigma = sigma
+        self.image_score: ImageScoreKind = image_score
+        self.top_share = top_share
         self.localises = mode == "patches"
 
     def build(self, layout: FeatureLayout) -> None:
@@ -100,6 +115,7 @@ class KNN(Scorer):
         share = layout.cell_share(self.embedding.grid_hw)
         self.register_buffer("inside", (share > 0).float(), persistent=False)
         self._cells = np.flatnonzero(share.numpy().ravel() > 0)
+        self.summary = ImageScore(self.image_score, self.top_share, len(self._cells))
         self.enlarge = EnlargeAndBlur(
             self.embedding.grid_hw, layout.input_hw, self.sigma, share, layout.roi
         )
@@ -159,7 +175,7 @@ class KNN(Scorer):
         grid = self._distances(rows, in_fit=in_fit).reshape(-1, *self.embedding.grid_hw)
         if self.layout.roi is not None:
             grid = grid * self.inside
-        return Scores(grid.amax(dim=(1, 2)), self.enlarge(grid))
+        return Scores(self.summary(grid), self.enlarge(grid))
 
     def _distances(self, rows: Tensor, *, in_fit: bool = False) -> Tensor:
         queries = rows - self.mean_

@@ -14,9 +14,16 @@ from torch import Tensor
 from anomalib_lite.backbones.features import FeatureLayout
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores
+from anomalib_lite.scorers.image_score import (
+    BEFORE,
+    TOP_SHARE,
+    ImageScore,
+    ImageScoreKind,
+    check_image_score,
+)
 from anomalib_lite.scorers.memory_bank.bank import Bank, PatchBank
 from anomalib_lite.scorers.memory_bank.budget import BankBudget
-from anomalib_lite.scorers.memory_bank.folds import FoldBanks, window_by_held_out
+from anomalib_lite.scorers.memory_bank.folds import bank_without, window_by_held_out
 from anomalib_lite.scorers.memory_bank.good_patches import GoodPatches
 from anomalib_lite.scorers.memory_bank.patch_vectors import Embedding, PatchEmbedding, choose_layers
 from anomalib_lite.scorers.memory_bank.position_window import blocks_of_cells, rows_needed
@@ -49,6 +56,9 @@ class PatchCore(PatchBank):
         reweight: raise scores whose neighbour is itself isolated (equation 7, b = 9); the authors'
             code does not.
         sigma: blur of the enlarged map, input pixels (4 in the paper).
+        image_score: `"top"` is the mean of the largest distances, which one odd patch of a good
+            part cannot set alone; `"max"` the largest (the paper's).
+        top_share: share of the patches that `"top"` counts.
         buffer_megabytes: memory for patches while good images stream through.
 
     Attributes:
@@ -57,6 +67,7 @@ class PatchCore(PatchBank):
     """
 
     name = "patchcore"
+    settings_before = BEFORE
     memory_settings = ("buffer_megabytes",)
     images_: Tensor
 
@@ -72,6 +83,8 @@ class PatchCore(PatchBank):
         reweight: bool = False,
         sigma: float = 4.0,
         buffer_megabytes: float = 160.0,
+        image_score: ImageScoreKind = "top",
+        top_share: float = TOP_SHARE,
     ) -> None:
         super().__init__()
         if embedding not in get_args(Embedding):
@@ -82,6 +95,7 @@ class PatchCore(PatchBank):
             raise SettingsError(f"window is {window!r}; choose cells (0 or more), auto or none")
         if not 0 <= sigma <= _LARGEST_SIGMA:
             raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
+        check_image_score(image_score, top_share)
         if coreset_ratio is None and rows is None and megabytes is None:
             rows = _DEFAULT_ROWS
         BankBudget(coreset_ratio, rows, megabytes, buffer_megabytes)
@@ -95,6 +109,8 @@ class PatchCore(PatchBank):
         self.reweight = reweight
         self.sigma = sigma
         self.buffer_megabytes = buffer_megabytes
+        self.image_score: ImageScoreKind = image_score
+        self.top_share = top_share
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
@@ -104,6 +120,7 @@ class PatchCore(PatchBank):
         self.register_buffer("inside", (share > 0).float(), persistent=False)
         self._cells = np.flatnonzero(share.numpy().ravel() > 0)
         self.enlarge = EnlargeAndBlur(grid, layout.input_hw, self.sigma, share, layout.roi)
+        self.summary = ImageScore(self.image_score, self.top_share, len(self._cells))
         self.near = None
         if isinstance(self.window, int):
             self._refuse_empty_windows(self.window)
@@ -158,20 +175,17 @@ class PatchCore(PatchBank):
     ) -> HeldOutScores:
         """Fit on all images; score each fold against a coreset of all other folds.
 
-        The bank of a fold is the union of the others' coresets, each selected once. A refit would
-        select from their patches together and cover them a little better: the scores are those of
-        refits to a few per cent, one or two higher on average.
+        The images are read once; each fold's bank is what a refit selects, where the buffer holds
+        all patches.
         """
         names, places = np.unique(folds, return_inverse=True)
         folds = places - int((names < 0).sum())
-        count = int(folds.max()) + 1
         with self._good_patches(stream, context, again=True) as patches:
             patches.read(stream, context, folds)
             window = self._choose_window(patches, stream, context)
-            banks = FoldBanks(patches, count, self._budget, self._blocks(window), context)
             self._keep(patches, window, context)
             self._count(stream, 0)
-            return self._score_folds(patches, stream, folds, banks, context)
+            return self._score_folds(patches, stream, folds, context)
 
     def _blocks(self, window: int | None) -> NDArray[np.int64] | None:
         return None if window is None else blocks_of_cells(self.patches.grid_hw, window)
@@ -230,21 +244,21 @@ class PatchCore(PatchBank):
         patches: GoodPatches,
         stream: FeatureStream,
         folds: NDArray[np.int64],
-        banks: FoldBanks,
         context: FitContext,
     ) -> HeldOutScores:
         """Score each fold with its bank in place, then put the bank of all images back."""
         near, window = self.near, self.fitted_window
+        blocks, count = self._blocks(window), int(folds.max()) + 1
         final = {name: value for name, value in self.named_buffers() if name.endswith("_")}
         indices, image, peaks = [], [], []
-        for fold in range(len(banks)):
-            self.take_bank(banks.bank(fold), window)
+        for fold in range(count):
+            self.take_bank(bank_without(patches, fold, self._budget, blocks), window)
             for chunk, rows in patches.again(stream, np.flatnonzero(folds == fold)):
                 scores = self.scores(rows, in_fit=True)
                 indices.append(chunk)
                 image.append(scores.image.numpy())
                 peaks.append(scores.map.amax(dim=(1, 2)).numpy())
-            context.progress("scoring held-out images", fold + 1, len(banks))
+            context.progress("scoring held-out images", fold + 1, count)
         for name, value in final.items():
             self.register_buffer(name, value)
         self.near = near

@@ -9,7 +9,11 @@ from anomalib_lite.scorers.memory_bank import nearest as neighbours
 from anomalib_lite.scorers.memory_bank.coreset import greedy_coreset, greedy_with_radii
 from anomalib_lite.scorers.memory_bank.coreset_blocks import greedy_by_block
 from anomalib_lite.scorers.memory_bank.coreset_buffer import CoresetBuffer
-from anomalib_lite.scorers.memory_bank.projection import PROJECTION, WholeNumberProjection
+from anomalib_lite.scorers.memory_bank.projection import (
+    PROJECTION,
+    RandomDirections,
+    WholeNumbers,
+)
 from anomalib_lite.system import spill
 
 
@@ -25,8 +29,12 @@ def plain_greedy(points, count):
     return chosen
 
 
-def whole_numbers(data, seed=0, first=None):
-    return WholeNumberProjection(data if first is None else first, seed)(data)
+def whole_numbers(data, seed=0, first=None, sample=None):
+    """As a buffer does it: directions from the first rows, the scale from a sample of all."""
+    project = RandomDirections(data if first is None else first, seed)
+    points = project(data)
+    scale = WholeNumbers(points, 1.0) if sample is None else WholeNumbers(project(sample))
+    return scale(points)
 
 
 def rows(n, d, seed=0, clusters=7):
@@ -147,7 +155,7 @@ def test_projected_rows_are_whole_numbers_whose_products_are_exact():
 def test_rows_far_beyond_the_first_stay_exact_and_far():
     data = rows(200, 40)
     far = torch.cat([data, 1000 * data[:1]])
-    points = whole_numbers(far, first=data).double()
+    points = whole_numbers(far, first=data, sample=data).double()
     assert float(points.norm(dim=1).max()) <= 2041
     assert int((points - points[:200].mean(dim=0)).norm(dim=1).argmax()) == 200
 
@@ -183,6 +191,28 @@ def test_a_stream_that_fits_gives_the_greedy_coreset_of_all_its_rows():
     chosen = plain_greedy(whole_numbers(data, 3, first=data[:37]), 40)
     torch.testing.assert_close(found, data[chosen])
     assert (10 * origin[:, 0] + origin[:, 1]).tolist() == chosen
+
+
+@pytest.mark.parametrize("odd", [0.01, 1.0, 30.0])
+def test_an_odd_first_image_does_not_set_the_scale(odd):
+    """Rows of the first image are all alike, or spread far beyond those of all others."""
+    data = rows(600, 40, clusters=30)
+    first = odd * rows(37, 40, seed=9)
+    found, origin = added(CoresetBuffer(40, 700, 100, seed=3), torch.cat([first, data])).select(120)
+    kept = found[torch.from_numpy(10 * origin[:, 0] + origin[:, 1] >= 37)]
+    usual = added(CoresetBuffer(40, 700, 100, seed=3), data).select(len(kept))[0]
+    radius = [float(torch.cdist(data, bank).amin(dim=1).mean()) for bank in (found, usual)]
+    assert radius[0] < 1.05 * radius[1]
+
+
+def test_the_order_of_images_changes_the_cover_by_little():
+    data = rows(600, 40, clusters=30)
+    radius = []
+    for seed in range(4):
+        order = torch.randperm(600, generator=torch.Generator().manual_seed(seed))
+        found = added(CoresetBuffer(40, 700, 100, seed=3), data[order]).select(80)[0]
+        radius.append(float(torch.cdist(data, found).amin(dim=1).mean()))
+    assert max(radius) < 1.02 * min(radius)
 
 
 def test_a_long_stream_never_holds_more_than_its_capacity_and_keeps_origins():

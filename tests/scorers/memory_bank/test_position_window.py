@@ -190,20 +190,9 @@ def test_held_out_scores_in_small_blocks_are_those_of_refits(settings):
         inside = np.flatnonzero(folds == fold)
         expected = refit(stream.subset(inside).all_features()).image.numpy()
         ratios.extend([by_index[index] for index in inside] / expected)
-    # The scale of the whole numbers comes from the first image, here of another fold.
-    np.testing.assert_allclose(ratios, 1, rtol=0.03)
-
-
-def test_held_out_scores_in_full_blocks_are_near_those_of_refits(monkeypatch):
-    monkeypatch.setattr(patchcore_folds, "_FEW_ROWS", 0)
-    stream, folds = stream_of(30, batch=6), np.arange(30) % 5
-    held_out = built(window=4, coreset_ratio=0.3).cross_fit(stream, folds, CONTEXT)
-    ratios = []
-    for fold in range(5):
-        refit = fitted(stream.subset(np.flatnonzero(folds != fold)), window=4, coreset_ratio=0.3)
-        expected = refit(stream.subset(np.flatnonzero(folds == fold)).all_features()).image
-        ratios.extend(held_out.image[folds[held_out.indices] == fold] / expected.numpy())
-    assert 0.98 < np.mean(ratios) < 1.06
+    # The scale of the whole numbers comes from all images, in a refit from those of the others.
+    assert np.mean(np.isclose(ratios, 1, rtol=1e-4)) >= 0.8
+    assert np.mean(ratios) == pytest.approx(1, abs=0.01)
 
 
 def test_partial_fit_keeps_the_window_and_the_budget():
