@@ -46,6 +46,12 @@ class FeatureLayout:
     roi: NDArray[np.bool_] | None = None
     backbone: str = ""
 
+    @property
+    def pixels_inside(self) -> int:
+        """Number of prepared pixels inside the region of interest."""
+        height, width = self.input_hw
+        return height * width if self.roi is None else int(self.roi.sum())
+
     def cell_share(self, grid_hw: tuple[int, int]) -> Tensor:
         """Share of each cell's pixels inside the region of interest, float32 `(h, w)`."""
         if self.roi is None:

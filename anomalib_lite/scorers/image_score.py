@@ -7,7 +7,7 @@ publish. Why it is the default here: docs/methods/image_score.md.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -43,9 +43,10 @@ class ImageScore(nn.Module):
         return largest.mean(dim=1)
 
 
-def check_image_score(kind: str, share: float) -> None:
-    """Raises `SettingsError` when the settings of an image score cannot be used."""
+def image_score_settings(kind: str, share: float) -> tuple[ImageScoreKind, float]:
+    """The settings of an image score; raises `SettingsError` when they cannot be used."""
     if kind not in get_args(ImageScoreKind):
         raise SettingsError(f"image_score is {kind!r}; choose top or max")
     if not 0 < share <= 1:
         raise SettingsError(f"top_share is {share}; choose a share above 0, up to 1")
+    return cast(ImageScoreKind, kind), share

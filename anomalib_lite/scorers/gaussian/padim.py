@@ -1,13 +1,8 @@
 """PaDiM: one Gaussian per patch position (Defard et al. 2021), in its exact nested form.
 
-PaDiM copies each coarse vector over its finer positions and fits one Gaussian per fine position
-to the
-concatenation. Copies share their statistics, so the squared distance splits by the chain rule:
-
-    d2(fine, coarse) = d2(coarse) + d2(fine | coarse)
-
-and the first term is computed once per coarse cell. Nothing is approximated; a fraction of the
-numbers is stored and read (docs/methods/padim.md).
+PaDiM copies each coarse vector over its finer positions. Copies share their statistics, so by the
+chain rule `d2(fine, coarse) = d2(coarse) + d2(fine | coarse)`, the first term once per coarse cell:
+nothing is approximated, a fraction of the numbers is stored and read (docs/methods/padim.md).
 """
 
 from __future__ import annotations
@@ -28,6 +23,12 @@ from anomalib_lite.scorers.gaussian.compact_grids import SharedMoments, shared_d
 from anomalib_lite.scorers.gaussian.fold_cache import FoldCache
 from anomalib_lite.scorers.gaussian.moments import NestedMoments
 from anomalib_lite.scorers.gaussian.nested_grids import NestedGrids, SharedGrids
+from anomalib_lite.scorers.image_score import (
+    TOP_SHARE,
+    ImageScore,
+    ImageScoreKind,
+    image_score_settings,
+)
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
@@ -47,13 +48,13 @@ class PaDiM(Scorer):
     """Mahalanobis distance to the Gaussian of each position; the map's maximum is the score.
 
     Args:
-        num_features: channels drawn from all layers, the same at every position; None takes
-            the paper's 100 (all of them when there are fewer).
+        num_features: channels drawn from all layers; None takes the paper's 100, or all if fewer.
         regularisation: added to each covariance's diagonal (the paper's 0.01).
         sigma: blur of the enlarged map, input pixels (the paper's 4).
-        compact: None fits a covariance per position, as in the paper. 1, 2, 4, ... lets squares of
-            so many coarsest cells per side share covariances and stores them in half precision:
-            much smaller files (docs/methods/padim.md).
+        compact: None fits a covariance per position (the paper's); 1, 2, 4, ... lets squares of so
+            many coarsest cells per side share one, in half precision (docs/methods/padim.md).
+        image_score: `"max"` of the map (the paper's), or `"top"`: the mean of its largest values.
+        top_share: share of the map that `"top"` counts.
 
     Attributes:
         channels_: chosen channels in the concatenation of all layers, int64 `(d,)`.
@@ -72,6 +73,8 @@ class PaDiM(Scorer):
         regularisation: float = 0.01,
         sigma: float = 4.0,
         compact: int | None = None,
+        image_score: ImageScoreKind = "max",
+        top_share: float = TOP_SHARE,
     ) -> None:
         super().__init__()
         if num_features is not None and not (type(num_features) is int and num_features >= 1):
@@ -89,6 +92,7 @@ class PaDiM(Scorer):
         self.regularisation = regularisation
         self.sigma = sigma
         self.compact = compact
+        self.image_score, self.top_share = image_score_settings(image_score, top_share)
         self.tolerates_half = compact is not None
 
     def build(self, layout: FeatureLayout) -> None:
@@ -96,11 +100,12 @@ class PaDiM(Scorer):
         by_stride: dict[int, list[LayerInfo]] = {}
         for layer in layout.layers:
             by_stride.setdefault(layer.stride, []).append(layer)
-        self._levels = [by_stride[stride] for stride in sorted(by_stride, reverse=True)]
         strides = sorted(by_stride, reverse=True)
+        self._levels = [by_stride[stride] for stride in strides]
         grids = [layers[0].grid_hw for layers in self._levels]
         share = layout.cell_share(grids[-1])
         self.enlarge = EnlargeAndBlur(grids[-1], layout.input_hw, self.sigma, share, layout.roi)
+        self.summary = ImageScore(self.image_score, self.top_share, layout.pixels_inside)
         self.moments: NestedMoments | SharedMoments
         if self.compact is None:
             self.grids = NestedGrids.from_strides(strides, grids)
@@ -161,7 +166,7 @@ class PaDiM(Scorer):
 
     def forward(self, features: Features) -> Scores:
         anomaly_map = self.enlarge(self.distances(self._nodes(features)))
-        return Scores(anomaly_map.amax(dim=(1, 2)), anomaly_map)
+        return Scores(self.summary(anomaly_map), anomaly_map)
 
     def distances(self, nodes: list[Tensor]) -> Tensor:
         """Mahalanobis distance per finest cell, `(N, h, w)`, from node tensors coarse to fine."""
@@ -262,7 +267,7 @@ class PaDiM(Scorer):
         context: FitContext,
     ) -> HeldOutScores:
         """Score every fold by the moments of all others."""
-        indices, image = [], []
+        indices, image, peaks = [], [], []
         for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
             inside = np.flatnonzero(folds == fold)
             others = self.moments.copy()
@@ -271,11 +276,11 @@ class PaDiM(Scorer):
             self._take_factors(others)
             for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
                 indices.append(chunk)
-                peak = self.enlarge(self.distances(nodes)).amax(dim=(1, 2))
-                image.append(peak.numpy())
+                anomaly_map = self.enlarge(self.distances(nodes))
+                image.append(self.summary(anomaly_map).numpy())
+                peaks.append(anomaly_map.amax(dim=(1, 2)).numpy())
             context.progress("scoring held-out images", position + 1, int(folds.max()) + 1)
-        scores = np.concatenate(image)
-        return HeldOutScores(np.concatenate(indices), scores, scores)
+        return HeldOutScores(np.concatenate(indices), np.concatenate(image), np.concatenate(peaks))
 
     def _fold_nodes(
         self, stream: FeatureStream, inside: NDArray[np.int64], cache: FoldCache, position: int

@@ -19,7 +19,7 @@ from anomalib_lite.scorers.image_score import (
     TOP_SHARE,
     ImageScore,
     ImageScoreKind,
-    check_image_score,
+    image_score_settings,
 )
 from anomalib_lite.scorers.memory_bank.nearest import (
     centred_bank,
@@ -88,14 +88,12 @@ class KNN(Scorer):
                 raise SettingsError(f"{name} is {count}; choose 1 or more")
         if not 0 <= sigma < math.inf:
             raise SettingsError(f"sigma is {sigma}; choose 0 or more pixels")
-        check_image_score(image_score, top_share)
         self.mode: Mode = mode
         self.k = k
         self.patches = patches
         self.patch_layers = None if patch_layers is None else list(patch_layers)
         self.sigma = sigma
-        self.image_score: ImageScoreKind = image_score
-        self.top_share = top_share
+        self.image_score, self.top_share = image_score_settings(image_score, top_share)
         self.localises = mode == "patches"
 
     def build(self, layout: FeatureLayout) -> None:

@@ -19,7 +19,7 @@ from anomalib_lite.scorers.image_score import (
     TOP_SHARE,
     ImageScore,
     ImageScoreKind,
-    check_image_score,
+    image_score_settings,
 )
 from anomalib_lite.scorers.memory_bank.bank import Bank, PatchBank
 from anomalib_lite.scorers.memory_bank.budget import BankBudget
@@ -95,7 +95,6 @@ class PatchCore(PatchBank):
             raise SettingsError(f"window is {window!r}; choose cells (0 or more), auto or none")
         if not 0 <= sigma <= _LARGEST_SIGMA:
             raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
-        check_image_score(image_score, top_share)
         if coreset_ratio is None and rows is None and megabytes is None:
             rows = _DEFAULT_ROWS
         BankBudget(coreset_ratio, rows, megabytes, buffer_megabytes)
@@ -109,8 +108,7 @@ class PatchCore(PatchBank):
         self.reweight = reweight
         self.sigma = sigma
         self.buffer_megabytes = buffer_megabytes
-        self.image_score: ImageScoreKind = image_score
-        self.top_share = top_share
+        self.image_score, self.top_share = image_score_settings(image_score, top_share)
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
