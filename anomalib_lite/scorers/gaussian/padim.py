@@ -59,8 +59,7 @@ class PaDiM(Scorer):
     Attributes:
         channels_: chosen channels in the concatenation of all layers, int64 `(d,)`.
         moments: float64 moments of all good images, additive.
-        mean0_, whitening0_, ...: float32 factors that `forward` uses, coarse level first; the
-            compact form has those of `SharedMoments.factors`.
+        mean0_, whitening0_, ...: float32 factors, coarse level first (or `SharedMoments.factors`).
     """
 
     name = "padim"
