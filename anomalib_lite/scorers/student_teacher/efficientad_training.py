@@ -59,6 +59,7 @@ class Lesson:
             "settings": course.settings,
             "input_hw": list(course.input_hw),
             "teacher": stream.backbone.weights_sha256,
+            "backbone": stream.backbone.settings(),
             "seed": context.seed,
             "images": digest,
         }

@@ -131,6 +131,7 @@ class Stfpm(Scorer):
             "layers": self.layer_names,
             "input_hw": list(self.layout.input_hw),
             "teacher": stream.backbone.weights_sha256,
+            "backbone": stream.backbone.settings(),
             "seed": context.seed,
             "images": digest,
         }

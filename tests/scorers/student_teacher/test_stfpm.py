@@ -95,6 +95,13 @@ def test_an_interrupted_fit_resumes_to_the_same_bytes(good_frames, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_a_checkpoint_of_another_normalisation_is_refused(good_frames, tmp_path):
+    detector("pdn_edge").fit(good_frames, checkpoint=tmp_path / "state")
+    other = detector("pdn_edge", backbone_options={"mean": [0.4, 0.4, 0.4]})
+    with pytest.raises(FitError, match="another fit"):
+        other.fit(good_frames, checkpoint=tmp_path / "state", resume=True)
+
+
 def test_the_budget_defaults_to_a_hundred_passes():
     assert create_scorer("stfpm", batch_size=32)._budget(209).steps == 654
     assert create_scorer("stfpm", minutes=3)._budget(209).minutes == 3
