@@ -210,7 +210,7 @@ def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float) ->
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return VideoSource(path)
         listing = Listing(path.parent, [path])
-    elif glob.has_magic(text):
+    elif glob.has_magic(text) and not special_kind(text):
         listing = list_glob(text, recursive=recursive)
     else:
         raise SourceError(f"{text}: {_why_nothing(text)}")
