@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomalib_lite.data.adapters import Dataset, list_kinds, open_dataset
 from anomalib_lite.data.sample import Sample
@@ -15,12 +15,13 @@ from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import ensure_writable, write_bytes_atomic
 from anomalib_lite.edge.frames import Exif
 from anomalib_lite.edge.sources import FileSource, Source
-from anomalib_lite.evaluation.pool import PoolMeasure, pool_of
 from anomalib_lite.report.heatmaps import write_heatmap
 from anomalib_lite.report.pool import PoolPage
-from anomalib_lite.scorers import Progress
-from anomalib_lite.scorers.base import no_progress
-from anomalib_lite.transductive.pool import Pool, PoolReport
+
+if TYPE_CHECKING:  # reports load where no torch is
+    from anomalib_lite.evaluation.pool import PoolMeasure
+    from anomalib_lite.scorers import Progress
+    from anomalib_lite.transductive.pool import Pool, PoolReport
 
 WORK = "pool-work"
 """Folder below the output that holds what was computed until all files are written."""
@@ -70,6 +71,8 @@ def open_pool(
     kind = source.partition(":")[0].lower()
     if kind == source or kind not in {info.kind for info in list_kinds()}:
         return PoolSource(open_frames(source))
+    from anomalib_lite.evaluation.pool import pool_of
+
     dataset = open_dataset(source)
     samples = pool_of(dataset)
     home = str(next(iter(dataset.sources.values())))
@@ -89,7 +92,7 @@ def judge_to_folder(
     output: PoolOutput,
     *,
     resume: bool = False,
-    progress: Progress = no_progress,
+    progress: Progress = lambda stage, done, total: None,
 ) -> tuple[PoolReport, dict[str, Any] | None]:
     """Judge a source and write its files; returns the report, and figures where labels are known.
 
@@ -123,6 +126,8 @@ def _write_all(
     if source.labelled is None:
         figures = _write(pool, report, source.frames, output, None, progress)
     else:
+        from anomalib_lite.evaluation.pool import PoolMeasure
+
         with PoolMeasure(*source.labelled, pool.spec, output.folder) as measure:
             figures = _write(pool, report, source.frames, output, measure, progress)
     listing = report.to_dict() if figures is None else {**report.to_dict(), **figures}
