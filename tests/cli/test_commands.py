@@ -212,8 +212,8 @@ def test_check_ends_with_status_one_when_this_machine_differs(run, padim_files, 
     plain = OnnxRuntimeEngine.run
 
     def wrong(self, frames):
-        score, *others = plain(self, frames)
-        return score * np.float32(1.01), *others
+        outputs = plain(self, frames)
+        return outputs._replace(score=outputs.score * np.float32(1.01))
 
     monkeypatch.setattr(OnnxRuntimeEngine, "run", wrong)
     status, out, _ = run("check", padim_files[1])
