@@ -129,7 +129,7 @@ def score(
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
     explainer = _explainer(opened, written.good) if written.explain else None
     judge = opened if product is None else StatedProduct(opened, product)
-    frames = files.reading(opened.spec.exif).open(source)
+    frames = _frames(opened, source, files)
     with _report(production_report(model, judge, source) if written.report else None, out) as page:
         counts = score_to_folder(
             judge,
@@ -147,6 +147,15 @@ def score(
     )
     if counts["unreadable"]:
         raise typer.Exit(UNUSABLE)
+
+
+def _frames(model: Model, source: str, files: Files) -> Source:
+    """The frames of SOURCE; of a model that sees more than pictures, views of a folder each."""
+    from anomalib_lite.edge.paired_source import PairedSource, named_folders
+
+    if model.inputs.measured:
+        return PairedSource(named_folders(source, model.inputs), model.inputs)
+    return files.reading(model.spec.exif).open(source)
 
 
 def score_to_folder(

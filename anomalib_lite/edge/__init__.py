@@ -21,7 +21,10 @@ from anomalib_lite.edge.errors import (
     WeightsError,
 )
 from anomalib_lite.edge.frames import decode_frame, read_frame
+from anomalib_lite.edge.inputs import Inputs
+from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.paired_source import PairedSource
 from anomalib_lite.edge.prediction import Prediction, Region
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame, prepare
 from anomalib_lite.edge.sources import open_source
@@ -34,8 +37,11 @@ __all__ = [
     "FitError",
     "FrameError",
     "InputSpec",
+    "Inputs",
+    "MeasuredSpec",
     "ModelFileError",
     "Operating",
+    "PairedSource",
     "Prediction",
     "Region",
     "SettingsError",

@@ -70,6 +70,16 @@ class PairedSource:
                     )
 
 
+def named_folders(text: str, inputs: Inputs) -> dict[str, str]:
+    """Folders by input name from `frames=DIR,depth=DIR`; raises `SourceError`."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    folders = {name.strip(): folder for name, _, folder in pairs if folder}
+    if len(folders) < len(pairs):
+        example = ",".join(f"{name}=FOLDER" for name in inputs.names)
+        raise SourceError(f"{text}: the model sees {' and '.join(inputs.names)}; write {example}")
+    return folders
+
+
 def _by_stem(folder: str | Path, name: str) -> dict[str, Path]:
     """Files of a folder by their names without ending, in order."""
     files: dict[str, Path] = {}

@@ -1,6 +1,8 @@
 """A picture and a depth: one tiny backbone and scorer, through every stage from file to edge."""
 
 import json
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 import cv2
@@ -14,6 +16,7 @@ from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.backbones import register_backbone
 from anomalib_lite.backbones.features import Features, LayerInfo
 from anomalib_lite.backbones.filters import FilterBackbone
+from anomalib_lite.cli import main as cli_main
 from anomalib_lite.data.parts import render
 from anomalib_lite.edge import FrameError, InputSpec, SettingsError, SourceError
 from anomalib_lite.edge.benchmark import measure
@@ -220,6 +223,36 @@ def test_pairs_of_folders_are_read_by_name(detector, tmp_path):
     (lost,) = [item for item in score_source(detector, source) if item.error]
     assert lost.name.endswith("05.png")
     assert "the file is empty (0 bytes)" in lost.error
+
+
+def test_the_command_line_scores_and_checks_folders_by_name(path, tmp_path, monkeypatch, capfd):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["anomalib-lite", *map(str, arguments)])
+        status = 0
+        try:
+            cli_main.run()
+        except SystemExit as stop:
+            status = stop.code or 0
+        return status, capfd.readouterr().err
+
+    for name in ("frames", "depth"):
+        (tmp_path / name).mkdir()
+    for index in range(3):
+        view = view_of(60 + index, dent=index == 1)
+        cv2.imwrite(str(tmp_path / f"frames/{index}.png"), view["frames"][:, :, ::-1])
+        cv2.imwrite(str(tmp_path / f"depth/{index}.tiff"), view["depth"])
+    source = f"frames={tmp_path}/frames,depth={tmp_path}/depth"
+    out = tmp_path / "out"
+    assert run("score", path, source, "--out", out, "--heatmaps", "--report")[0] == 0
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [Path(line["frame"]).name for line in lines] == ["0.png", "1.png", "2.png"]
+    assert max(range(3), key=lambda index: lines[index]["score"]) == 1
+    assert lines[1]["extra"]["depth_away"] == pytest.approx(0.06, abs=0.003)
+    assert run("check", path)[0] == 0
+    status, told = run("score", path, tmp_path / "frames", "--out", out)
+    assert status == 2
+    assert "the model sees frames and depth; write frames=FOLDER,depth=FOLDER" in told
+    assert "Traceback" not in told
 
 
 def test_a_lone_file_is_one_clear_line(detector, tmp_path):
