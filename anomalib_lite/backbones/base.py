@@ -61,6 +61,11 @@ class Backbone(nn.Module, ABC):
         self._std = tuple(options.get("std", self._std))
         self._set_normalisation()
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; its input must be there."""
+        return self.scale.device
+
     @abstractmethod
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
         """Layers as data at an input size `(height, width)`."""

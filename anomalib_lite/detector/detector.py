@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.detector.file import DetectorState, content_of, read_state, write_state
+from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.detector.half_storage import stores_half
 from anomalib_lite.detector.learner import Learner
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.scorers.registry import settings_from_file
+from anomalib_lite.system.devices import AUTO, CPU, choose_device, put
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
@@ -35,6 +40,8 @@ class Detector(Learner):
             and otherwise holds a fifth out; or `"folds"`, `"holdout"`.
         max_false_reject: share of good frames that may be rejected.
         seed: the one source of randomness.
+        device: where it computes: `"auto"` (CUDA where torch finds it, else the CPU), `"cpu"`,
+            `"cuda"`, `"cuda:1"`, `"mps"`; neither files nor settings remember it.
         settings: settings of the scorer.
 
     Attributes:
@@ -47,7 +54,7 @@ class Detector(Learner):
     def state(self) -> DetectorState:
         """All of this detector as plain data; raises `FitError` before `fit`."""
         tensors = {
-            f"{part}.{name}": tensor
+            f"{part}.{name}": put(tensor, CPU)
             for part, module in (("backbone", self.backbone), ("scorer", self.scorer))
             for name, tensor in module.state_dict().items()
         }
@@ -70,8 +77,8 @@ class Detector(Learner):
         )
 
     @classmethod
-    def from_state(cls, state: DetectorState) -> Detector:
-        """The detector that `state` describes."""
+    def from_state(cls, state: DetectorState, *, device: str | torch.device = AUTO) -> Detector:
+        """The detector that `state` describes, on a device."""
         detector = cls(
             state.scorer["name"],
             backbone=state.backbone["name"],
@@ -83,7 +90,10 @@ class Detector(Learner):
             calibration=state.calibration_method,
             max_false_reject=state.calibration.max_false_reject,
             seed=state.seed,
-            **settings_from_file(state.scorer["name"], state.scorer["settings"]),
+            device=CPU,
+            **settings_from_file(
+                state.scorer["name"], _without_device(state.scorer["settings"])
+            ),
         )
         own = tensors_below(dict(state.tensors), "backbone.")
         detector.backbone.load_state_dict(own, strict=True)
@@ -92,18 +102,24 @@ class Detector(Learner):
         detector.layer_choice = state.layer_choice
         detector._calibration = state.calibration
         detector._data = state.data
-        return detector
+        return detector.to(device)
 
     def save(self, path: str | Path) -> Path:
         """Write one `.safetensors` file, backbone included; raises AnomalibLiteError on failure."""
         return write_state(self.state(), path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Detector:
-        """Read a file written by `save`; raises `ModelFileError` when it cannot be one."""
+    def load(cls, path: str | Path, *, device: str | torch.device = AUTO) -> Detector:
+        """Read a file written by `save`, wherever it was fitted.
+
+        Raises:
+            ModelFileError: it cannot be one.
+            SettingsError: no such device here.
+        """
+        chosen = choose_device(device)
         state = read_state(path)
         with content_of(path):
-            return cls.from_state(state)
+            return cls.from_state(state, device=chosen)
 
     def export(self, path: str | Path) -> ExportReport:
         """Write a verified `.onnx` edge file.
@@ -121,7 +137,7 @@ class Detector(Learner):
         return export_onnx(
             ExportState(
                 fitted=self,
-                network=self.graph.merged(),
+                network=self._graph_on_cpu(state).merged(),
                 stores_half=stores_half(self.scorer),
                 inputs=self.inputs,
                 calibration=state.calibration,
@@ -133,3 +149,14 @@ class Detector(Learner):
             ),
             path,
         )
+
+    def _graph_on_cpu(self, state: DetectorState) -> DetectorGraph:
+        """What is exported: files do not depend on the device that wrote them."""
+        if self.device == CPU:
+            return self.graph
+        return type(self).from_state(state, device=CPU).graph
+
+
+def _without_device(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a scorer; files of an earlier version may say where it was trained."""
+    return {key: value for key, value in settings.items() if key.split(".")[-1] != "device"}

@@ -135,6 +135,7 @@ class Explainer:
         """
         scorer = cast(Explain, self.detector.scorer)
         prepared = torch.from_numpy(prepare(frame, self.detector.spec)[None])
+        prepared = prepared.to(self.detector.device)
         with torch.no_grad():
             backbone = self.detector.backbone
             features = backbone(backbone.normalise(prepared))

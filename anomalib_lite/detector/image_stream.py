@@ -28,6 +28,7 @@ from anomalib_lite.edge.inputs import (
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FrameBatch
+from anomalib_lite.system.devices import put_inputs
 
 BATCH_SIZE = 4
 _SAMPLES = 2
@@ -180,7 +181,7 @@ class ImageStream:
     def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone; see `scorers.FeatureStream`."""
         with torch.no_grad():
-            features = self.backbone.read(prepared)
+            features = self.backbone.read(put_inputs(prepared, self.backbone.device))
         require_finite(features.maps, self.backbone)
         return features
 
@@ -189,7 +190,8 @@ class ImageStream:
         weights = None if self.sample_weight is None else self.sample_weight[chosen]
         together = stacked(prepared)
         named = together if isinstance(together, Mapping) else {FRAMES: together}
-        tensors = {name: torch.from_numpy(values) for name, values in named.items()}
+        device = self.backbone.device
+        tensors = {name: torch.from_numpy(values).to(device) for name, values in named.items()}
         return FrameBatch(
             tensors.pop(FRAMES),
             chosen,

@@ -154,13 +154,13 @@ def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
     for batch in stream:
         scores = scorer(batch.features)
         indices.append(batch.indices)
-        image.append(scores.image.numpy())
-        peaks.append(scores.map.amax(dim=(1, 2)).numpy())
+        image.append(scores.image.cpu().numpy())
+        peaks.append(scores.map.amax(dim=(1, 2)).cpu().numpy())
         if theory is not None:
             for name, values in theory.parts(batch.features).items():
-                parts.setdefault(name, []).append(values.numpy())
+                parts.setdefault(name, []).append(values.cpu().numpy())
         if groups is not None:
-            extra.setdefault(groups.output, []).append(scores.extra[groups.output].numpy())
+            extra.setdefault(groups.output, []).append(scores.extra[groups.output].cpu().numpy())
     if not indices:
         empty = np.zeros(0, np.float32)
         return HeldOutScores(np.zeros(0, np.int64), empty, empty)

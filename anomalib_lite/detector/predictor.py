@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from anomalib_lite.edge.plain import is_number, is_whole, plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec, as_spec
 from anomalib_lite.scorers import create_scorer, describe_settings
+from anomalib_lite.system.devices import AUTO, choose_device, put_inputs, put_module
 
 _FRAMES_AT_ONCE = 4
 
@@ -46,6 +47,7 @@ class Predictor(Predicts):
         calibration: str = "auto",
         max_false_reject: float = 0.01,
         seed: int = 0,
+        device: str | torch.device = AUTO,
         **settings: Any,
     ) -> None:
         detector, backbone, layers = plain(detector), plain(backbone), plain(layers)
@@ -59,6 +61,7 @@ class Predictor(Predicts):
             raise SettingsError(f"max_false_reject is {max_false_reject}; choose between 0 and 1")
         if not is_whole(seed):
             raise SettingsError(f"seed is {seed!r}; give a whole number")
+        chosen = choose_device(device)
         self.spec = as_spec(image_size)
         self.measured = dict(inputs or {})
         _refuse_misspelt(detector, settings)
@@ -88,6 +91,7 @@ class Predictor(Predicts):
         self.layer_choice: dict[str, Any] = {}
         self._calibration: Calibration | None = None
         self._data: FittedData | None = None
+        self.to(chosen)
 
     @property
     def calibration(self) -> Calibration:
@@ -135,14 +139,28 @@ class Predictor(Predicts):
         """
         self._require_fitted()
         with torch.no_grad():
-            parts = [self.graph.scores(part) for part in _parts(prepared)]
+            parts = [self.graph.scores(put_inputs(part, self.device)) for part in _parts(prepared)]
         extra = {
-            name: torch.cat([part.extra[name] for part in parts]).numpy()
+            name: torch.cat([part.extra[name] for part in parts]).cpu().numpy()
             for name in sorted(parts[0].extra)
         }
         image = torch.cat([part.image for part in parts])
         anomaly_map = torch.cat([part.map for part in parts])
-        return Outputs(image.numpy(), anomaly_map.numpy(), extra)
+        return Outputs(image.cpu().numpy(), anomaly_map.cpu().numpy(), extra)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.backbone.device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move it to another device; what it says does not depend on where it is.
+
+        Raises:
+            SettingsError: no such device here.
+        """
+        put_module(self.graph, choose_device(device))
+        return self
 
     def _require_fitted(self) -> None:
         _ = self.calibration

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -195,6 +196,13 @@ class Scorer(nn.Module, ABC):
     def build(self, layout: FeatureLayout) -> None:
         """Allocate whatever depends on the layout; called before `fit` and before loading."""
         self.layout = layout
+        # A scorer without a buffer of its own would not know where it was moved to.
+        self.register_buffer("anchor", torch.empty(0), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it scores: what a fit learns goes there (`system.devices.put`)."""
+        return self.get_buffer("anchor").device
 
     def memory_bytes(self) -> int:
         """Estimated peak of what a fit holds beyond one batch of features, bytes."""

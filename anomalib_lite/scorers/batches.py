@@ -18,7 +18,7 @@ class FrameBatch:
     """Some images of a stream. Its features cost one backbone pass, paid by who asks for them.
 
     Args:
-        frames: prepared, uint8 `(N, H, W, 3)`.
+        frames: prepared, uint8 `(N, H, W, 3)`, on the device of the backbone.
         indices: which images of the stream they are, int64 `(N,)`.
         extract: frames, or all inputs by name where something is measured -> features.
         measured: measured inputs by name, float32 `(N, H, W, C + 1)`, the last channel 1 where

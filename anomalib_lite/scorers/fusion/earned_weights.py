@@ -123,7 +123,7 @@ def _score(
     outputs = [part(features) for part in parts]
     image = torch.stack([output.image for output in outputs], dim=1)
     peaks = torch.stack([output.map.amax(dim=(1, 2)) for output in outputs], dim=1)
-    return image.double().numpy(), peaks.double().numpy()
+    return image.cpu().double().numpy(), peaks.cpu().double().numpy()
 
 
 def with_defects(

@@ -65,6 +65,7 @@ class Fusion(Scorer):
         peak_centre_, peak_spread_: of the largest map values of unseen good images, `(P,)`.
     """
 
+    localising: Tensor
     weight_: Tensor
     spread_: Tensor
     peak_centre_: Tensor
@@ -83,6 +84,8 @@ class Fusion(Scorer):
         self.layers = {part: list(names) for part, names in (layers or {}).items()}
         self.members = nn.ModuleDict({member.name: member for member in members})
         self.maps = [place for place, member in enumerate(members) if member.localises]
+        maps = torch.tensor(self.maps, dtype=torch.int64)
+        self.register_buffer("localising", maps, persistent=False)
         self.name = SEPARATOR.join(member.name for member in members)
         self.localises = bool(self.maps)
         self.protocol = "; ".join(filter(None, (part.protocol for part in members)))
@@ -173,9 +176,10 @@ class Fusion(Scorer):
             torch.stack(good, dim=1).double().numpy(),
             torch.stack(peaks, dim=1).double().numpy(),
         )
-        image = self.join_images(good)
-        peak = self.largest([peaks[place] for place in self.maps]) if self.localises else image
-        return HeldOutScores(found[0].indices, image.numpy(), peak.numpy())
+        image = peak = self.join_images([part.to(self.device) for part in good])
+        if self.localises:
+            peak = self.largest([peaks[place].to(self.device) for place in self.maps])
+        return HeldOutScores(found[0].indices, image.cpu().numpy(), peak.cpu().numpy())
 
     def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
         """Every part learns the new images; standards and weights stay as they are."""
@@ -243,7 +247,7 @@ class Fusion(Scorer):
             ("peak_centre_", peak.centre),
             ("peak_spread_", peak.spread),
         ):
-            self.register_buffer(name, torch.from_numpy(values).float())
+            self.register_buffer(name, torch.from_numpy(values).float().to(self.device))
 
     def join_images(self, scores: Sequence[Tensor]) -> Tensor:
         """Image score `(N,)` from those of the parts."""
@@ -267,7 +271,7 @@ class Fusion(Scorer):
 
     def largest(self, values: Sequence[Tensor]) -> Tensor:
         """Elementwise largest of the localising parts' standardised values."""
-        places = torch.tensor(self.maps)
+        places = self.localising
         scale = self.weight_[places] / self.weight_[places].amax() / self.peak_spread_[places]
         # The same offset for all keeps good maps away from 0, where an engine's rounding shows.
         offset = (scale * self.peak_centre_[places]).amax() - scale * self.peak_centre_[places]

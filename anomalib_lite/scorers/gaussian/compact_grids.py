@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers.gaussian.moments import inverse_cholesky, too_few
+from anomalib_lite.scorers.gaussian.moments import counted, inverse_cholesky, too_few, zeros
 from anomalib_lite.scorers.gaussian.nested_grids import SharedGrids
 
 
@@ -42,13 +42,15 @@ class SharedMoments(nn.Module):
     """
 
     count_: Tensor
+    finest: Tensor
 
     def __init__(self, grids: SharedGrids, active: Tensor) -> None:
         super().__init__()
         self.grids = grids
         self.active = active
         tree = grids.tree
-        self._finest = tree.to_nodes(active.double()[None, None], tree.levels - 1, 1)[:, 0, 0]
+        finest = tree.to_nodes(active.double()[None, None], tree.levels - 1, 1)[:, 0, 0]
+        self.register_buffer("finest", finest, persistent=False)
         self.register_buffer("count_", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -79,14 +81,14 @@ class SharedMoments(nn.Module):
             raise SettingsError(
                 f"num_features is too small: the draw left a grid without a channel {widths}"
             )
-        tree, double = self.grids.tree, torch.float64
-        self.count_ = torch.zeros((), dtype=torch.int64)
+        tree, device = self.grids.tree, self.finest.device
+        self.count_ = torch.zeros((), dtype=torch.int64, device=device)
         for layer, width in enumerate(widths):
             nodes, squares = tree.nodes(self.grids.layers[layer]), self.grids.stored[layer]
             row = sum(widths[: layer + 1])
-            self.register_buffer(f"sums{layer}_", torch.zeros(nodes, width, dtype=double))
-            products = torch.zeros(tree.nodes(squares), width, row, dtype=double)
-            self.register_buffer(f"products{layer}_", products)
+            shape = (tree.nodes(squares), width, row)
+            self.register_buffer(f"sums{layer}_", zeros((nodes, width), device))
+            self.register_buffer(f"products{layer}_", zeros(shape, device))
 
     def add(self, nodes: Sequence[Tensor], sign: int, weights: Tensor | None = None) -> None:
         """Add (`sign=1`) or take out (`sign=-1`) images given as nodes `(P, N, c)` per layer.
@@ -97,9 +99,12 @@ class SharedMoments(nn.Module):
             weights: how far each image counts, float64 `(N,)`; None counts all in full.
         """
         images = nodes[0].shape[1]
-        self.count_ = self.count_ + sign * (images if weights is None else weights.sum())
-        precise = [part.double() for part in nodes]
-        weighted = precise if weights is None else [weights[:, None] * part for part in precise]
+        device = self.finest.device
+        self.count_ = counted(self.count_, sign, images, weights)
+        precise = [part.to(device).double() for part in nodes]
+        weighted = precise
+        if weights is not None:
+            weighted = [weights.to(device)[:, None] * part for part in precise]
         for layer, part in enumerate(weighted):
             self.sums(layer).add_(part.sum(dim=1), alpha=sign)
             self.products(layer).add_(self._products(precise, part, layer), alpha=sign)
@@ -108,8 +113,10 @@ class SharedMoments(nn.Module):
         """An independent copy."""
         twin = SharedMoments(self.grids, self.active)
         twin.count_ = self.count_.clone()
+        twin.finest = self.finest
         for name, value in self.named_buffers():
-            twin.register_buffer(name, value.clone())
+            if name.endswith("_"):
+                twin.register_buffer(name, value.clone())
         return twin
 
     def factors(self, regularisation: float) -> dict[str, Tensor]:
@@ -155,7 +162,7 @@ class SharedMoments(nn.Module):
             level = max(grids.layers[coarse], grids.stored[layer])
             other = self._copied(nodes[coarse], grids.layers[coarse], level)
             finest = max(grids.layers[layer], level)
-            cells = self._finest.reshape(tree.nodes(finest), -1).sum(dim=1)
+            cells = self.finest.reshape(tree.nodes(finest), -1).sum(dim=1)
             mine = self._copied(own, grids.layers[layer], finest) * cells[:, None, None]
             mine = mine.reshape(tree.nodes(level), -1, *mine.shape[1:]).sum(dim=1)
             left = mine.reshape(squares, -1, mine.shape[2]).transpose(1, 2)
@@ -170,8 +177,8 @@ class SharedMoments(nn.Module):
         """Covariance `(squares, d, d)` of layers up to `last`, in the squares that layer shares."""
         tree, count = self.grids.tree, float(self.count_)
         size, widths = tree.nodes(self.grids.shared[last]), self.widths[: last + 1]
-        cells = self._finest.reshape(size, -1).sum(dim=1).clamp(min=1)
-        result = torch.zeros(size, sum(widths), sum(widths), dtype=torch.float64)
+        cells = self.finest.reshape(size, -1).sum(dim=1).clamp(min=1)
+        result = means[0].new_zeros(size, sum(widths), sum(widths))
         columns = [mean[:, None] for mean in means]
         end = 0
         for layer, width in enumerate(widths):
@@ -249,7 +256,7 @@ def pack_triangles(lower: Tensor) -> Tensor:
 def unpack_triangles(packed: Tensor, count: int) -> Tensor:
     """The first `count` packed triangles, transposed: upper `(P, c, c)`."""
     size = packed.shape[1]
-    lower = torch.ones(size, size).tril()
+    lower = torch.ones(size, size, device=packed.device).tril()
     even = (packed[:, :, :size] * lower).transpose(1, 2)
     odd = packed[:, :, 1:] * lower.T
     return torch.stack([even, odd], dim=1).reshape(-1, size, size)[:count]

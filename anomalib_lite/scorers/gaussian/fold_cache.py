@@ -59,7 +59,7 @@ class FoldCache:
         rows = torch.cat([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
         slots = np.arange(self._used, self._used + len(rows))
         try:
-            self._store.write(slots, rows.numpy())
+            self._store.write(slots, rows.cpu().numpy())
         except FitError:
             self._close()
             return

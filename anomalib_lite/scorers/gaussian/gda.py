@@ -89,7 +89,8 @@ class GDA(Scorer):
         for fold in fold_of.unique().tolist():
             inside = fold_of == fold
             self._learn(rows[~inside], product_of[~inside])
-            scores[inside] = self._product_scores(self._split(rows[inside]))
+            pooled = self._split(rows[inside].to(self.device))
+            scores[inside] = self._product_scores(pooled).cpu()
         self._learn(rows, product_of)
         smallest = scores.amin(dim=1).numpy()
         extra = {PRODUCT_SCORES: scores.numpy()}
@@ -133,7 +134,7 @@ class GDA(Scorer):
                 labels.append(np.zeros(len(batch), np.int64))
             else:
                 labels.append(batch.labels)
-            rows.append(torch.cat(self.pool(batch.features), dim=1))
+            rows.append(torch.cat(self.pool(batch.features), dim=1).cpu())
             indices.append(batch.indices)
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
         if not rows:
@@ -156,11 +157,11 @@ class GDA(Scorer):
             if not bool(inside.any()):
                 continue
             self._take(rows[~inside], product_of[~inside])
-            distances = self._distances(self._split(rows[inside]))
+            distances = self._distances(self._split(rows[inside].to(self.device))).cpu()
             own[inside] = distances.gather(1, product_of[inside][:, None])[:, 0]
         self._take(rows, product_of)
         medians = [own[product_of == place].median() for place in range(len(self.groups().names))]
-        self.register_buffer("usual_", torch.stack(medians).clamp(min=1e-12))
+        self.register_buffer("usual_", torch.stack(medians).clamp(min=1e-12).to(self.device))
 
     def _take(self, rows: Tensor, product_of: Tensor) -> None:
         for index, part in enumerate(self._split(rows.double())):
@@ -174,8 +175,8 @@ class GDA(Scorer):
             around = part - stacked[product_of]
             basis = torch.eye(part.shape[1], dtype=torch.float64)
             matrix = whitening(around, basis)[1]
-            self.register_buffer(f"means{index}_", stacked.float())
-            self.register_buffer(f"whitening{index}_", matrix.float().contiguous())
+            self.register_buffer(f"means{index}_", stacked.float().to(self.device))
+            self.register_buffer(f"whitening{index}_", matrix.float().contiguous().to(self.device))
 
 
 def _folds_within(product_of: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.gaussian.nested_grids import NestedGrids
+from anomalib_lite.system.devices import put, statistics_device
 
 
 class NestedMoments(nn.Module):
@@ -58,12 +59,13 @@ class NestedMoments(nn.Module):
             raise SettingsError(
                 f"num_features is too small: the draw left a grid without a channel {widths}"
             )
-        self.count_ = torch.zeros((), dtype=torch.int64)
+        device = statistics_device(self.count_.device)
+        self.count_ = torch.zeros((), dtype=torch.int64, device=device)
         for level, width in enumerate(widths):
             nodes = self.grids.nodes(level)
             shape = (nodes, width, self._row_width(level, widths))
-            self.register_buffer(f"sums{level}_", torch.zeros(nodes, width, dtype=torch.float64))
-            self.register_buffer(f"products{level}_", torch.zeros(shape, dtype=torch.float64))
+            self.register_buffer(f"sums{level}_", zeros((nodes, width), device))
+            self.register_buffer(f"products{level}_", zeros(shape, device))
 
     def add(self, nodes: Sequence[Tensor], sign: int, weights: Tensor | None = None) -> None:
         """Add (`sign=1`) or take out (`sign=-1`) images given as nodes `(P, N, c)` per level.
@@ -74,12 +76,13 @@ class NestedMoments(nn.Module):
             weights: how far each image counts, float64 `(N,)`; None counts all in full.
         """
         images = nodes[0].shape[1]
-        self.count_ = self.count_ + sign * (images if weights is None else weights.sum())
-        precise = [part.double() for part in nodes]
+        device = self.sums(0).device
+        self.count_ = counted(self.count_, sign, images, weights)
+        precise = [part.to(device).double() for part in nodes]
         for level, part in enumerate(precise):
             row = self._row(precise, level)
             if weights is not None:
-                part = weights[:, None] * part
+                part = weights.to(device)[:, None] * part
             self.sums(level).add_(part.sum(dim=1), alpha=sign)
             self.products(level).baddbmm_(part.transpose(1, 2), row, alpha=sign)
 
@@ -124,6 +127,18 @@ class NestedMoments(nn.Module):
         finer = range(level + 1, self.grids.levels)
         below = [self.grids.stack_children(nodes[j], level, j, nodes[j].shape[2]) for j in finer]
         return torch.cat([nodes[level], *below], dim=2)
+
+
+def counted(count: Tensor, sign: int, images: int, weights: Tensor | None) -> Tensor:
+    """A number of images after some came or went, on the same device; float64 with weights."""
+    if weights is None:
+        return count + sign * images
+    return put(count.cpu() + sign * weights.sum().cpu(), count.device)
+
+
+def zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Statistics that are still empty, float64."""
+    return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
 def too_few(images: float) -> FitError:
@@ -233,6 +248,7 @@ def inverse_cholesky(covariance: Tensor) -> Tensor:
             "the covariance of some position is not positive definite: the features hold NaN or "
             "infinity; check the weights file and the images"
         )
-    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype).expand_as(covariance)
+    identity = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    identity = identity.expand_as(covariance)
     inverse: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
     return inverse

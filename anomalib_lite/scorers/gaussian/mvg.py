@@ -22,6 +22,7 @@ from anomalib_lite.statistics.covariance import (
     select_components,
     whitening,
 )
+from anomalib_lite.system.devices import put
 
 _FEWEST_ROWS = 3  # of 2 images Ledoit-Wolf estimates no shrinkage: their covariance is singular
 
@@ -80,18 +81,19 @@ class MVG(Scorer):
         rows, _, added = self._read(stream, context)
         if added is None:
             added = torch.ones(len(rows), dtype=torch.float64)
-        self._learn(torch.cat([self.rows_, rows]), torch.cat([self._weights, added]))
+        self._learn(torch.cat([self.rows_.cpu(), rows]), torch.cat([self._weights, added]))
 
     def forget(self, stream: FeatureStream, context: FitContext) -> None:
         """Take images out; each must be one that was fitted (nearest pooled vector)."""
-        keep = torch.ones(len(self.rows_), dtype=torch.bool)
+        known = self.rows_.cpu()
+        keep = torch.ones(len(known), dtype=torch.bool)
         for row in self._read(stream, context)[0]:
-            distance = (self.rows_ - row).norm(dim=1).masked_fill(~keep, float("inf"))
+            distance = (known - row).norm(dim=1).masked_fill(~keep, float("inf"))
             nearest = int(distance.argmin())
             if not float(distance[nearest]) <= 1e-4 * float(row.norm()):
                 raise FitError("an image to forget is not among those that were fitted")
             keep[nearest] = False
-        self._learn(self.rows_[keep], self._weights[keep])
+        self._learn(known[keep], self._weights[keep])
 
     def cross_fit(
         self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
@@ -103,8 +105,8 @@ class MVG(Scorer):
         for fold in fold_of.unique().tolist():
             inside = fold_of == fold
             self._learn(rows[~inside], None if weights is None else weights[~inside])
-            pooled = list(rows[inside].split(self._channels, dim=1))
-            distances[inside] = self._distances(pooled)
+            pooled = list(rows[inside].to(self.device).split(self._channels, dim=1))
+            distances[inside] = self._distances(pooled).cpu()
         self._learn(rows, weights)
         image = distances.sum(dim=1).numpy()
         parts = {
@@ -152,7 +154,7 @@ class MVG(Scorer):
         rows, indices, weights = [], [], NotedWeights()
         for batch in stream:
             weights.note(batch)
-            rows.append(torch.cat(self.pool(batch.features), dim=1))
+            rows.append(torch.cat(self.pool(batch.features), dim=1).cpu())
             indices.append(batch.indices)
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
         if not rows:
@@ -163,7 +165,7 @@ class MVG(Scorer):
     @property
     def _weights(self) -> Tensor:
         known = self._buffers.get("weights_")
-        return torch.ones(len(self.rows_), dtype=torch.float64) if known is None else known
+        return torch.ones(len(self.rows_), dtype=torch.float64) if known is None else known.cpu()
 
     def _learn(self, rows: Tensor, weights: Tensor | None) -> None:
         if len(rows) < _FEWEST_ROWS:
@@ -175,8 +177,8 @@ class MVG(Scorer):
             weights = None
         self._buffers.pop("weights_", None)
         if weights is not None:
-            self.register_buffer("weights_", weights)
-        self.register_buffer("rows_", rows)
+            self.register_buffer("weights_", put(weights, self.device))
+        self.register_buffer("rows_", rows.to(self.device))
         for index, part in enumerate(rows.double().split(self._channels, dim=1)):
             basis = select_components(
                 part,
@@ -186,5 +188,5 @@ class MVG(Scorer):
                 weights=weights,
             )
             mean, matrix, _ = whitening(part, basis, weights)
-            self.register_buffer(f"mean{index}_", mean.float())
-            self.register_buffer(f"whitening{index}_", matrix.float().contiguous())
+            self.register_buffer(f"mean{index}_", mean.float().to(self.device))
+            self.register_buffer(f"whitening{index}_", matrix.float().contiguous().to(self.device))

@@ -152,7 +152,7 @@ class PaDiM(Scorer):
                 for position, fold in enumerate(fold_names):
                     inside = np.flatnonzero(folds[indices] == fold)
                     if inside.size:
-                        rows = torch.from_numpy(inside)
+                        rows = torch.from_numpy(inside).to(self.device)
                         parts = [part[:, rows] for part in nodes]
                         cache.write(position, indices[inside], parts)
             held_out = self._score_folds(stream, folds, cache, weights, context)
@@ -221,10 +221,10 @@ class PaDiM(Scorer):
                 inside = channels[(channels >= first) & (channels < first + layer.channels)]
                 picked.append(inside - first + start)
                 start += layer.channels
-            index = torch.cat(picked)
+            index = torch.cat(picked).to(self.device)
             self.register_buffer(f"index{level}_", index)
             widths.append(len(index))
-        self.register_buffer("channels_", channels)
+        self.register_buffer("channels_", channels.to(self.device))
         self.moments.reset(widths)
 
     def _row_numbers(self) -> int:
@@ -276,8 +276,8 @@ class PaDiM(Scorer):
             for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
                 indices.append(chunk)
                 anomaly_map = self.enlarge(self.distances(nodes))
-                image.append(self.summary(anomaly_map).numpy())
-                peaks.append(anomaly_map.amax(dim=(1, 2)).numpy())
+                image.append(self.summary(anomaly_map).cpu().numpy())
+                peaks.append(anomaly_map.amax(dim=(1, 2)).cpu().numpy())
             context.progress("scoring held-out images", position + 1, int(folds.max()) + 1)
         return HeldOutScores(np.concatenate(indices), np.concatenate(image), np.concatenate(peaks))
 
@@ -285,7 +285,8 @@ class PaDiM(Scorer):
         self, stream: FeatureStream, inside: NDArray[np.int64], cache: FoldCache, position: int
     ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
         if cache.complete:
-            yield from cache.read(position, self._node_shapes())
+            for indices, nodes in cache.read(position, self._node_shapes()):
+                yield indices, [part.to(self.device) for part in nodes]
         else:
             for batch in stream.subset(inside):
                 yield batch.indices, self._nodes(batch.features)
@@ -293,8 +294,8 @@ class PaDiM(Scorer):
     def _take_factors(self, moments: NestedMoments | SharedMoments) -> None:
         if isinstance(moments, SharedMoments):
             for name, factor in moments.factors(self.regularisation).items():
-                self.register_buffer(name, factor)
+                self.register_buffer(name, factor.to(self.device))
             return
         for level, (mean, factor) in enumerate(moments.factors(self.regularisation)):
-            self.register_buffer(f"mean{level}_", mean)
-            self.register_buffer(f"whitening{level}_", factor)
+            self.register_buffer(f"mean{level}_", mean.to(self.device))
+            self.register_buffer(f"whitening{level}_", factor.to(self.device))

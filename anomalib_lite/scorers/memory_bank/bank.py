@@ -63,7 +63,7 @@ class PatchBank(Scorer):
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         super().load_tensors(tensors)
         if int(tensors.get("window_", torch.tensor(_WHOLE))) != _WHOLE:
-            cells = self.origin_[:, 1].numpy()
+            cells = self.origin_[:, 1].cpu().numpy()
             self.near = WindowSearch(cells, self.patches.grid_hw, int(self.window_))
 
     def forward(self, features: Features) -> Scores:
@@ -150,11 +150,13 @@ class PatchBank(Scorer):
         if window is not None:
             order = by_tile(origin[:, 1], self.patches.grid_hw)
             rows, origin = rows[torch.from_numpy(order)], origin[order]
-            self.near = WindowSearch(origin[:, 1], self.patches.grid_hw, window)
-        for name, value in centred_bank(rows, mean).items():
-            self.register_buffer(name, value)
-        self.register_buffer("origin_", torch.from_numpy(origin))
-        self.register_buffer("window_", torch.tensor(_WHOLE if window is None else window))
+            self.near = WindowSearch(origin[:, 1], self.patches.grid_hw, window).to(self.device)
+        # Around a mean in float64, and always on the CPU: the same bank wherever it is fitted.
+        found = centred_bank(rows.cpu(), None if mean is None else mean.cpu())
+        found["origin_"] = torch.from_numpy(origin)
+        found["window_"] = torch.tensor(_WHOLE if window is None else window)
+        for name, value in found.items():
+            self.register_buffer(name, value.to(self.device))
         if self.reweight:
             self.register_buffer("around_", _around(self.bank_, self.squares_))
 
@@ -163,7 +165,7 @@ def _around(bank: Tensor, squares: Tensor) -> Tensor:
     """Nearest bank rows of each bank row, itself first, int64 `(M, b)`."""
     count = min(_REWEIGHT_NEIGHBOURS, len(bank))
     found = nearest_rows_in_fit(bank, bank, squares, count)
-    itself = torch.arange(len(bank))[:, None]
+    itself = torch.arange(len(bank), device=bank.device)[:, None]
     # Copies of a row, and rounding, may put another row first.
     rest = torch.where(found == itself, found[:, :1], found)[:, 1:]
     return torch.cat([itself, rest], dim=1)

@@ -77,7 +77,7 @@ def window_by_held_out(
 
     def scores(window: int | None, bank: Bank) -> NDArray[np.float32]:
         found = [score(bank, window, rows) for _, rows in patches.again(stream, held_out)]
-        return torch.cat(found).numpy()
+        return torch.cat(found).cpu().numpy()
 
     def windowed() -> Iterator[tuple[int, NDArray[np.float32]]]:
         for place, window in enumerate(WINDOWS):

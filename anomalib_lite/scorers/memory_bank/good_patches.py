@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anomalib_lite.edge.errors import FitError
 from anomalib_lite.scorers.base import FeatureStream, FitContext
+from anomalib_lite.scorers.batches import FrameBatch
 from anomalib_lite.scorers.memory_bank.budget import BankBudget
 from anomalib_lite.scorers.memory_bank.coreset_buffer import CoresetBuffer
 from anomalib_lite.scorers.memory_bank.nearest import centred_bank
@@ -88,7 +89,7 @@ class GoodPatches:
         """
         for batch in stream:
             weights = batch.sample_weight
-            patches = self.embedding(batch.features.maps)[:, self._inside]
+            patches = self._patches(batch)[:, self._inside]
             for place, (image, rows) in enumerate(
                 zip(batch.indices.tolist(), patches, strict=True)
             ):
@@ -104,6 +105,11 @@ class GoodPatches:
         if self._doubtful:
             self._admit(stream, context, folds)
 
+    def _patches(self, batch: FrameBatch) -> Tensor:
+        """On the CPU, where they are kept and selected, `(N, h * w, d)`."""
+        patches: Tensor = self.embedding(batch.features.maps)
+        return patches.cpu()
+
     def _admit(
         self, stream: FeatureStream, context: FitContext, folds: NDArray[np.int64] | None
     ) -> None:
@@ -112,7 +118,7 @@ class GoodPatches:
         for batch in stream.subset(self._doubtful):
             weights = batch.sample_weight
             assert weights is not None
-            patches = self.embedding(batch.features.maps)[:, self._inside]
+            patches = self._patches(batch)[:, self._inside]
             for image, rows, weight in zip(
                 batch.indices.tolist(), patches, weights.tolist(), strict=True
             ):
@@ -153,4 +159,4 @@ class GoodPatches:
             yield some, patches
         if len(rest):
             for batch in stream.subset(rest):
-                yield batch.indices, self.embedding(batch.features.maps)
+                yield batch.indices, self._patches(batch)

@@ -130,8 +130,8 @@ class KNN(Scorer):
         earlier = int(self.images_)
         rows, image_of = self._read(stream, context, earlier)
         self._learn(
-            torch.cat([self.bank_ + self.mean_, rows]),
-            torch.cat([self.image_of_, image_of]),
+            torch.cat([self._rows, rows]),
+            torch.cat([self.image_of_.cpu(), image_of]),
             earlier + len(stream),
         )
 
@@ -140,7 +140,7 @@ class KNN(Scorer):
     ) -> HeldOutScores:
         """Fit on all images; each fold is scored by the rows of all others, exactly."""
         self.fit(stream, context)
-        rows, image_of = self.bank_ + self.mean_, self.image_of_
+        rows, image_of = self._rows, self.image_of_.cpu()
         fold_of = torch.from_numpy(folds)[image_of]
         indices, image, peaks = [], [], []
         names = np.unique(folds[folds >= 0]).tolist()
@@ -150,14 +150,15 @@ class KNN(Scorer):
             if self.mode == "pooled":
                 pooled = rows[fold_of == fold]
                 indices.append(image_of[fold_of == fold].numpy())
-                image.append(self._distances(pooled, in_fit=True).numpy())
+                distances = self._distances(pooled.to(self.device), in_fit=True)
+                image.append(distances.cpu().numpy())
                 peaks.append(image[-1])
             else:
                 for batch in held_out:
                     scores = self._scores(batch.features, in_fit=True)
                     indices.append(batch.indices)
-                    image.append(scores.image.numpy())
-                    peaks.append(scores.map.amax(dim=(1, 2)).numpy())
+                    image.append(scores.image.cpu().numpy())
+                    peaks.append(scores.map.amax(dim=(1, 2)).cpu().numpy())
             context.progress("scoring held-out images", position + 1, len(names))
         self._learn(rows, image_of, len(stream))
         return HeldOutScores(np.concatenate(indices), np.concatenate(image), np.concatenate(peaks))
@@ -185,6 +186,11 @@ class KNN(Scorer):
         """Mean of each layer over its cells inside the region of interest, `(N, d)`."""
         return torch.cat(self.pool(features), dim=1)
 
+    @property
+    def _rows(self) -> Tensor:
+        """What was learnt, on the CPU, where fits work."""
+        return (self.bank_ + self.mean_).cpu()
+
     def _read(
         self, stream: FeatureStream, context: FitContext, offset: int
     ) -> tuple[Tensor, Tensor]:
@@ -196,7 +202,7 @@ class KNN(Scorer):
                 taken, each = self._pool(batch.features), 1
             else:
                 taken, each = self._draw(batch.features, batch.indices, quota, context.seed)
-            rows.append(taken)
+            rows.append(taken.cpu())
             image_of.append(np.repeat(batch.indices + offset, each))
             context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
         if not rows:
@@ -212,11 +218,10 @@ class KNN(Scorer):
         for index, patches in zip(indices, self.embedding(features.maps), strict=True):
             rng = np.random.default_rng([seed, int(index)])
             cells = self._cells[rng.permutation(len(self._cells))[:count]]
-            taken.append(patches[torch.from_numpy(cells)])
+            taken.append(patches[torch.from_numpy(cells).to(patches.device)])
         return torch.cat(taken), count
 
     def _learn(self, rows: Tensor, image_of: Tensor, images: int) -> None:
-        for name, value in centred_bank(rows).items():
-            self.register_buffer(name, value)
-        self.register_buffer("image_of_", image_of)
-        self.register_buffer("images_", torch.tensor(images))
+        found = {**centred_bank(rows), "image_of_": image_of, "images_": torch.tensor(images)}
+        for name, value in found.items():
+            self.register_buffer(name, value.to(self.device))

@@ -88,22 +88,24 @@ class _GroupedSearch:
         self.bank, self.squares = bank, squares
         away, label = self._to_centres(bank).min(dim=1)
         self.members = [torch.nonzero(label == group)[:, 0] for group in range(_GROUPS)]
-        self.reach = torch.zeros(_GROUPS).scatter_reduce(0, label, away, "amax")
+        self.reach = away.new_zeros(_GROUPS).scatter_reduce(0, label, away, "amax")
         self.slack = _SLACK * float(squares.double().mean().sqrt())
 
     def nearest(self, queries: Tensor) -> Tensor | None:
         """Indices of the nearest rows, int64 `(Q,)`; None when too little can be skipped."""
         away = self._to_centres(queries)
         own = away.argmin(dim=1)
-        best = torch.full((len(queries),), torch.inf)
-        index = torch.zeros(len(queries), dtype=torch.int64)
+        best = queries.new_full((len(queries),), torch.inf)
+        index = torch.zeros_like(own)
         norms = queries.square().sum(dim=1)
-        self._visit(queries, norms, own[:, None] == torch.arange(_GROUPS), best, index)
+        self._visit(
+            queries, norms, own[:, None] == torch.arange(_GROUPS, device=own.device), best, index
+        )
         limit = best.clamp(min=0).sqrt() + self.slack
         near = away - self.reach <= limit[:, None]
         if float(near.float().mean()) > _WORTHWHILE:
             return None
-        near[torch.arange(len(queries)), own] = False
+        near.scatter_(1, own[:, None], False)
         self._visit(queries, norms, near, best, index)
         return index
 

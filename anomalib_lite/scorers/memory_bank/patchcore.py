@@ -163,7 +163,7 @@ class PatchCore(PatchBank):
         """
         earlier = int(self.images_)
         with self._good_patches(stream, context, earlier=earlier) as patches:
-            patches.add_bank(self.bank_ + self.mean_, self.origin_.numpy(), earlier)
+            patches.add_bank((self.bank_ + self.mean_).cpu(), self.origin_.cpu().numpy(), earlier)
             patches.read(stream, context)
             self._keep(patches, self.fitted_window, context, self.mean_)
         self._count(stream, earlier)
@@ -214,7 +214,7 @@ class PatchCore(PatchBank):
 
         def score(bank: Bank, window: int | None, rows: Tensor) -> Tensor:
             self.take_bank(bank, window)
-            return self.scores(rows, in_fit=True).image
+            return self.scores(rows.to(self.device), in_fit=True).image
 
         return window_by_held_out(patches, stream, self._budget, context, score)
 
@@ -235,7 +235,8 @@ class PatchCore(PatchBank):
         self.take_bank(bank, window, mean)
 
     def _count(self, stream: FeatureStream, earlier: int) -> None:
-        self.register_buffer("images_", torch.tensor(earlier + len(stream)))
+        count = torch.tensor(earlier + len(stream))
+        self.register_buffer("images_", count.to(self.device))
 
     def _score_folds(
         self,
@@ -252,10 +253,10 @@ class PatchCore(PatchBank):
         for fold in range(count):
             self.take_bank(bank_without(patches, fold, self._budget, blocks), window)
             for chunk, rows in patches.again(stream, np.flatnonzero(folds == fold)):
-                scores = self.scores(rows, in_fit=True)
+                scores = self.scores(rows.to(self.device), in_fit=True)
                 indices.append(chunk)
-                image.append(scores.image.numpy())
-                peaks.append(scores.map.amax(dim=(1, 2)).numpy())
+                image.append(scores.image.cpu().numpy())
+                peaks.append(scores.map.amax(dim=(1, 2)).cpu().numpy())
             context.progress("scoring held-out images", fold + 1, count)
         for name, value in final.items():
             self.register_buffer(name, value)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from anomalib_lite.scorers.mutual.matmul import both_maxima, make_factors
 from anomalib_lite.scorers.mutual.plan import BLOCK, JudgePlan
-from anomalib_lite.scorers.mutual.pool_scores import PassSettings, PoolLayer
+from anomalib_lite.scorers.mutual.pool_scores import PassSettings, PoolLayer, compare_device
 
 _TILES_BYTES = 96 << 20
 _PROBED = 2e9  # multiplications: some hundredths of a second
@@ -42,11 +42,12 @@ def _seconds_of_pair(layer: PoolLayer, settings: PassSettings) -> float:
     side = min(BLOCK, max(1, math.isqrt(int(_PROBED / (cells * cells * channels)))))
     generator = torch.Generator().manual_seed(0)
     tokens = F.normalize(torch.randn(2 * side, cells, channels, generator=generator), dim=2)
+    tokens = tokens.to(compare_device(layer, settings.products))
     factors = make_factors(tokens, settings.products)
     left, right = (factors._replace(rows=rows) for rows in factors.rows.split(side))
     taken = []
     for _ in range(_REPEATS):
         start = time.perf_counter()
-        both_maxima(left, right)
+        both_maxima(left, right)[0].cpu()
         taken.append(time.perf_counter() - start)
     return min(taken) / (side * side)

@@ -81,7 +81,8 @@ class FrozenPool(nn.Module):
     def keep(self, candidates: Candidates, without: Collection[int] = ()) -> None:
         """Take over what the candidates have chosen."""
         chosen = candidates.chosen(without)
-        self.register_buffer("origin_", torch.tensor(chosen, dtype=torch.int64))
+        device = candidates.tokens[chosen[0]][0].device
+        self.register_buffer("origin_", torch.tensor(chosen, dtype=torch.int64).to(device))
         for place in range(len(candidates.tokens[chosen[0]])):
             bank = torch.cat([candidates.tokens[index][place] for index in chosen])
             self.register_buffer(f"bank{place}_", bank)
@@ -92,7 +93,7 @@ class FrozenPool(nn.Module):
         kept = kept_judges(count, self._interval)
         scores, place = [], 0
         for tokens in layers:
-            total = torch.zeros(())
+            total = tokens[0].new_zeros(())
             for part in tokens:
                 products = part @ self.get_buffer(f"bank{place}_").T
                 by_image = products.view(-1, part.shape[1], count, part.shape[1])

@@ -75,7 +75,7 @@ class MapCombiner(nn.Module):
 
     def forward(self, scores: Sequence[Tensor]) -> Tensor:
         """Scores `(N, P)` of each layer -> map `(N, h, w)` on the finest grid."""
-        total = torch.zeros(())
+        total = scores[0].new_zeros(())
         for number, (grid, layer_scores) in enumerate(zip(self.grids, scores, strict=True)):
             if self.limited:
                 layer_scores = F.pad(layer_scores, (0, 1))[:, self.get_buffer(f"places{number}")]

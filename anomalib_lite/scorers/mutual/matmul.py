@@ -54,12 +54,12 @@ def make_factors(tokens: Tensor, products: Products = "float32") -> Factors:
     generator = torch.Generator().manual_seed(0)
     width = tokens.shape[2]
     square = torch.randn(width, width, generator=generator, dtype=torch.float64)
-    turn = torch.linalg.qr(square).Q.float()
+    turn = torch.linalg.qr(square).Q.float().to(tokens.device)
     parts = tokens.split(_ROUNDED_IMAGES)
     largest = max(1e-12, *(float((part @ turn).abs().max()) for part in parts))
     fine = products == "int16"
     step = largest / (_INT16_LARGEST if fine else _INT8_LARGEST)
-    rows = torch.empty(*tokens.shape[:2], width * (2 if fine else 1), dtype=torch.int8)
+    rows = tokens.new_empty(*tokens.shape[:2], width * (2 if fine else 1), dtype=torch.int8)
     for part, place in zip(parts, rows.split(_ROUNDED_IMAGES), strict=True):
         whole = (part @ turn / step).round_()
         if fine:
@@ -86,10 +86,11 @@ def both_maxima(left: Factors, right: Factors) -> tuple[Tensor, Tensor]:
     a, cells = left.rows.shape[:2]
     b = right.rows.shape[0]
     side = max(1, math.isqrt(_TILE_NUMBERS) // cells)
-    of_left = torch.empty(a, b, cells)
+    place = left.rows.device
+    of_left = torch.empty(a, b, cells, device=place)
     # A group with itself: one half of the tiles gives both halves.
     own = left is right
-    of_right = of_left if own else torch.empty(b, a, cells)
+    of_right = of_left if own else torch.empty(b, a, cells, device=place)
     for i in range(0, a, side):
         rows = left.rows[i : i + side]
         for j in range(i if own else 0, b, side):
@@ -107,7 +108,7 @@ def both_maxima(left: Factors, right: Factors) -> tuple[Tensor, Tensor]:
 
 def _multiply_floats(rows: Tensor, columns: Tensor) -> Tensor:
     """`rows @ columns.T` in full float32 precision."""
-    if _ONEDNN is not None:
+    if _ONEDNN is not None and rows.device.type == "cpu":
         return _ONEDNN(rows, columns, None, "none", [], "")  # type: ignore[no-any-return]
     return torch.mm(rows, columns.T)
 

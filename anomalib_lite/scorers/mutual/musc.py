@@ -142,7 +142,7 @@ class MuSc(Scorer):
             plan = plan_judges(len(indices), self.judges, context.seed)
             totals = judge_pool(files, self._pool_layers, plan, self._passes, context.progress)
             files.finish(layer.name for layer in self._layers)
-            maps = self.combine([total.float() for total in totals]).numpy()
+            maps = self._joined(totals)
             embeddings = self._embeddings(files).read(np.arange(len(indices)))
             return self._scores(indices, maps, embeddings, plan)
 
@@ -161,11 +161,21 @@ class MuSc(Scorer):
             map_peak=raw.astype(np.float32),
             parts={"raw": raw.astype(np.float32)},
             maps=maps,
-            enlarge=self.combine.enlarge,
+            enlarge=self._enlarged,
             embeddings=embeddings,
             judges=plan.fewest_judges,
             products=plan.products,
         )
+
+    def _joined(self, totals: Sequence[Tensor]) -> NDArray[np.float32]:
+        """Sums of all passes, float64 on the CPU, as maps on the finest grid."""
+        maps: Tensor = self.combine([total.float().to(self.device) for total in totals])
+        joined: NDArray[np.float32] = maps.cpu().numpy()
+        return joined
+
+    def _enlarged(self, maps: Tensor) -> Tensor:
+        """Maps on the CPU -> maps of the input on the CPU."""
+        return self.combine.enlarge(maps.to(self.device)).cpu()
 
     def _files(self, stream: FeatureStream, context: FitContext) -> PoolFiles:
         backbone = getattr(stream, "backbone", None)
@@ -190,8 +200,8 @@ class MuSc(Scorer):
         for batch in stream:
             slots = np.arange(len(indices), len(indices) + len(batch.indices))
             for name, store in stores.items():
-                store.write(slots, batch.features.maps[name].numpy())
-            embeddings.write(slots, self._embed(batch.features).numpy())
+                store.write(slots, batch.features.maps[name].cpu().numpy())
+            embeddings.write(slots, self._embed(batch.features).cpu().numpy())
             indices += batch.indices.tolist()
             context.progress("reading the pool", int(batch.indices[-1]) + 1, len(stream))
         files.finish_reading(indices)
@@ -231,8 +241,8 @@ class MuSc(Scorer):
             for batch in stream.subset(fold):
                 scores = self(batch.features)
                 indices.append(batch.indices)
-                image.append(scores.image.numpy() * _ABOVE)
-                peaks.append(scores.map.amax(dim=(1, 2)).numpy() * _ABOVE)
+                image.append(scores.image.cpu().numpy() * _ABOVE)
+                peaks.append(scores.map.amax(dim=(1, 2)).cpu().numpy() * _ABOVE)
             context.progress("scoring held-out images", position + 1, len(members))
         self.frozen.keep(candidates)
         return HeldOutScores(np.concatenate(indices), np.concatenate(image), np.concatenate(peaks))

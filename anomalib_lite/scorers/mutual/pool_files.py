@@ -175,7 +175,7 @@ class PoolFiles:
         members, judges, cells = maxima.shape
         places = np.arange(members)[:, None] * self._plan.width(block) + np.arange(judges)
         slots = self._offsets[block] + column + places
-        self._maxima.write(slots.ravel(), maxima.reshape(-1, cells).numpy())
+        self._maxima.write(slots.ravel(), maxima.reshape(-1, cells).cpu().numpy())
 
     def take(self, block: int) -> Tensor:
         """Maxima of a block `(members, judges, cells)`, those of an image with itself -inf."""

@@ -21,6 +21,7 @@ from anomalib_lite.scorers.mutual.matmul import (
 from anomalib_lite.scorers.mutual.plan import JudgePlan
 from anomalib_lite.scorers.mutual.pool_files import PoolFiles
 from anomalib_lite.scorers.mutual.tokens import normalise_maps, unit_tokens
+from anomalib_lite.system.devices import CPU
 
 PROTOCOL = "batch-transductive"
 _READ_IMAGES = 64
@@ -114,21 +115,30 @@ def judge_pool(
             progress("comparing images", done + pairs, work)
 
         files.open_maxima(plan, len(layer.cells))
-        _compare(files, turn, _tokens(files, layer, degree, plan), plan, settings, tell)
+        _compare(files, turn, _tokens(files, layer, degree, plan, settings), plan, settings, tell)
         scores = _lowest(files, plan, len(layer.cells), settings.interval)
         totals[number] += scores / len(settings.degrees)
         files.finish_pass(turn, totals)
     return totals
 
 
-def _tokens(files: PoolFiles, layer: PoolLayer, degree: int, plan: JudgePlan) -> Tensor:
+def compare_device(layer: PoolLayer, products: Products) -> torch.device:
+    """Where tokens are compared: where the scorer is; torch multiplies int8 freely on the CPU."""
+    return layer.cells.device if products == "float32" else CPU
+
+
+def _tokens(
+    files: PoolFiles, layer: PoolLayer, degree: int, plan: JudgePlan, settings: PassSettings
+) -> Tensor:
     """Tokens of all images in the order of the plan, `(N, P, C)`."""
     store = files.store(layer.name, layer.shape)
-    tokens = torch.empty(len(plan.order), len(layer.cells), layer.shape[0])
+    device = compare_device(layer, settings.products)
+    cells = layer.cells.to(device)
+    tokens = torch.empty(len(plan.order), len(cells), layer.shape[0], device=device)
     for start in range(0, len(tokens), _READ_IMAGES):
         chosen = plan.order[start : start + _READ_IMAGES]
-        maps = torch.from_numpy(store.read(chosen))
-        tokens[start : start + len(chosen)] = unit_tokens(normalise_maps(maps), degree, layer.cells)
+        maps = torch.from_numpy(store.read(chosen)).to(device)
+        tokens[start : start + len(chosen)] = unit_tokens(normalise_maps(maps), degree, cells)
     return tokens
 
 

@@ -31,6 +31,7 @@ from anomalib_lite.scorers.student_teacher.efficientad_training import Lesson
 from anomalib_lite.scorers.student_teacher.efficientad_variants import VARIANTS, EfficientAdSize
 from anomalib_lite.scorers.training.loop import Budget, step_seed, train
 from anomalib_lite.scorers.training.teacher_cache import TEACHER_CACHE_BYTES
+from anomalib_lite.system.devices import put, put_module
 from anomalib_lite.system.seeding import seeded
 
 _PICTURES_PER_STEP = 4
@@ -55,7 +56,6 @@ class EfficientAd(Scorer):
         penalty: whether the student must stay silent on penalty pictures.
         autoencoder: whether there is one; without it logical defects go unseen.
         map_normalisation: whether held-out good images bring both maps to one scale.
-        device: `"cpu"` or `"cuda"`: where it is trained; scoring does not depend on it.
         bf16: train student and autoencoder in bfloat16, the teacher of augmented images included
             (losses and weights stay float32): about twice as fast where the processor knows it.
             Scoring does not depend on it.
@@ -82,7 +82,6 @@ class EfficientAd(Scorer):
         penalty: bool = True,
         autoencoder: bool = True,
         map_normalisation: bool = True,
-        device: str = "cpu",
         bf16: bool = False,
     ) -> None:
         super().__init__()
@@ -92,8 +91,6 @@ class EfficientAd(Scorer):
             raise SettingsError(f"hard_quantile is {hard_quantile}; choose 0 to below 1")
         if learning_rate is not None and not 0 < learning_rate < math.inf:
             raise SettingsError(f"learning_rate is {learning_rate}; choose a rate above 0")
-        if device not in ("cpu", "cuda"):
-            raise SettingsError(f"device is {device!r}; choose cpu or cuda")
         self.size: EfficientAdSize = size
         self.steps = steps
         self.minutes = minutes
@@ -103,7 +100,6 @@ class EfficientAd(Scorer):
         self.penalty = penalty
         self.autoencoder = autoencoder
         self.map_normalisation = map_normalisation
-        self.device = device
         self.bf16 = bf16
         self.variant = VARIANTS[size]
         unlimited = steps is None and minutes is None
@@ -139,7 +135,7 @@ class EfficientAd(Scorer):
         self._allocate(0)
 
     def _allocate(self, seed: int) -> None:
-        """Fresh networks and statistics from a seed."""
+        """Fresh networks and statistics from a seed, on the device of the scorer."""
         variant, channels = self.variant, self.teacher.channels
         with seeded(step_seed(seed, 0, "weights")):
             self.student = Student(variant.network, channels)
@@ -157,6 +153,7 @@ class EfficientAd(Scorer):
         self.register_buffer("teacher_mean_", torch.zeros(channels))
         self.register_buffer("teacher_std_", torch.ones(channels))
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))
+        put_module(self, self.device)
 
     @property
     def rate(self) -> float:
@@ -180,7 +177,6 @@ class EfficientAd(Scorer):
             size=self.size,
             settings=self.settings(),
             input_hw=self.layout.input_hw,
-            device=self.device,
             bf16=self.bf16,
             penalty=self.penalty,
             penalty_pictures=self.penalty_pictures,
@@ -200,7 +196,7 @@ class EfficientAd(Scorer):
 
         Raises:
             FitError: fewer than two usable images, a loss that is not finite, a foreign checkpoint.
-            SettingsError: a device that is not there, penalty pictures that cannot be read.
+            SettingsError: penalty pictures that cannot be read.
         """
         self._allocate(context.seed)
         lesson = Lesson(self.networks, self.course, stream, context)
@@ -209,7 +205,7 @@ class EfficientAd(Scorer):
         state = train(lesson.training(), self.budget, context)
         self.stopped_early = not state.finished
         curve = torch.tensor(state.curve, dtype=torch.float64).reshape(-1, 2)
-        self.register_buffer("held_out_loss_", curve)
+        self.register_buffer("held_out_loss_", put(curve, self.device))
         lesson.end()
         self.eval()
         if self.map_normalisation:

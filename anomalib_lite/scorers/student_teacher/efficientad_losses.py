@@ -47,7 +47,7 @@ def augmented(frames_nhwc: Tensor, rng: np.random.Generator) -> Tensor:
     kind = int(rng.integers(3))
     factor = float(rng.uniform(1 - STRENGTH, 1 + STRENGTH))
     levels = frames_nhwc.to(torch.float32)
-    grey = (levels * torch.tensor(_GREY, device=levels.device)).sum(dim=3, keepdim=True)
+    grey = (levels * torch.tensor(_GREY).to(levels.device)).sum(dim=3, keepdim=True)
     if kind == 0:
         towards = torch.zeros_like(grey)
     elif kind == 1:

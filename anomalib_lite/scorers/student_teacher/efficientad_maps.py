@@ -88,14 +88,14 @@ class MapHead(nn.Module):
         """
         count = held_out.shape[1]
         gains, offset = [], torch.zeros((), dtype=torch.float64)
-        for values in self.counted(held_out).double().unbind(1):
+        for values in self.counted(held_out).cpu().double().unbind(1):
             low = linear_quantile(values.flatten(), LOW)
             high = linear_quantile(values.flatten(), HIGH)
             spread = (high - low).clamp(min=max(_LEAST_SPREAD * float(low), 1e-12))
             gains.append(_AT_HIGH / spread / count)
             offset -= low * gains[-1]
-        self.register_buffer("gain_", torch.stack(gains).float())
-        self.register_buffer("offset_", offset.float())
+        self.register_buffer("gain_", torch.stack(gains).float().to(held_out.device))
+        self.register_buffer("offset_", offset.float().to(held_out.device))
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps of mean squared differences, each `(N, h, w)` -> scores `(N,)`, map `(N, H, W)`."""

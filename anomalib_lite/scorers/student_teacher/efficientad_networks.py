@@ -106,9 +106,14 @@ def _resized(maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
 
 
 def _dropped(maps: Tensor, generator: torch.Generator) -> Tensor:
-    """Element-wise dropout from its own generator: the global one is nobody's business."""
-    kept = torch.empty_like(maps).bernoulli_(1 - DROPOUT, generator=generator)
-    return maps * kept / (1 - DROPOUT)
+    """Element-wise dropout from its own generator: the global one is nobody's business.
+
+    It draws on the CPU, so that every device drops the same numbers.
+    """
+    kept = torch.empty_like(maps, device=generator.device).bernoulli_(
+        1 - DROPOUT, generator=generator
+    )
+    return maps * kept.to(maps.device) / (1 - DROPOUT)
 
 
 class Student(nn.Module):

@@ -53,7 +53,6 @@ class Course:
         size: which networks, for the progress line.
         settings: of the scorer, plain JSON types; a checkpoint of others is refused.
         input_hw: input `(height, width)`.
-        device: where training happens.
         bf16: train in bfloat16.
         penalty: whether the student must stay silent on penalty pictures.
         penalty_pictures: folder of such pictures; None draws them.
@@ -64,7 +63,6 @@ class Course:
     size: str
     settings: dict[str, Any]
     input_hw: tuple[int, int]
-    device: str
     bf16: bool
     penalty: bool
     penalty_pictures: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.features import Features
-from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.errors import FitError
 from anomalib_lite.scorers.base import FeatureStream, FitContext
 from anomalib_lite.scorers.student_teacher.efficientad_losses import augmented, hard_feature_loss
 from anomalib_lite.scorers.student_teacher.efficientad_parts import Course, Networks
@@ -48,10 +47,7 @@ class Lesson:
         self, networks: Networks, course: Course, stream: FeatureStream, context: FitContext
     ) -> None:
         self.networks, self.course, self.stream, self.context = networks, course, stream, context
-        self.device = _device(course.device)
-        self.backbone = stream.backbone
-        if self.device.type != "cpu":
-            self.backbone = copy.deepcopy(stream.backbone).to(self.device)
+        self.backbone, self.device = stream.backbone, stream.backbone.device
         usable, digest = usable_images(stream, context)
         self.trained, self.held_out = held_back(usable, HELD_OUT_SHARE, context.seed)
         self.identity = {
@@ -67,18 +63,17 @@ class Lesson:
         if course.penalty:
             self.pictures = PenaltyPictures(course.penalty_pictures, course.input_hw, context.seed)
         self._cache = TeacherCache(self.backbone)
-        self.mean, self.std = self._teacher_statistics()
-        self._mean = self.mean.to(self.device).view(-1, 1, 1)
-        self._std = self.std.to(self.device).view(-1, 1, 1)
+        self.mean, self.std = (part.to(self.device) for part in self._teacher_statistics())
+        self._mean, self._std = self.mean.view(-1, 1, 1), self.std.view(-1, 1, 1)
         self._order = Shuffled(self.trained, context.seed)
         self._images: Iterator[tuple[int, Tensor]] | None = None
 
     def training(self) -> Training:
-        """The networks on their device, their optimiser and the step."""
+        """The networks, their optimiser and the step."""
         module = nn.ModuleDict({"student": self.networks.student})
         if self.networks.autoencoder is not None:
             module["autoencoder"] = self.networks.autoencoder
-        _move(module, self.device, torch.channels_last)
+        _arrange(module, torch.channels_last)
         module.requires_grad_(True)
         optimiser = torch.optim.Adam(
             module.parameters(), lr=self.course.rate, weight_decay=_WEIGHT_DECAY, fused=True
@@ -93,7 +88,7 @@ class Lesson:
         self._cache.clear()
         for network in (self.networks.student, self.networks.autoencoder):
             if network is not None:
-                _move(network, torch.device("cpu"), torch.contiguous_format)
+                _arrange(network, torch.contiguous_format)
                 network.requires_grad_(False)
 
     def step_loss(self, step: int) -> Tensor:
@@ -119,7 +114,7 @@ class Lesson:
     def _autoencoder_losses(self, step: int, frames: Tensor) -> Tensor:
         """L_AE + L_STAE on the augmented image; the second reaches the autoencoder as well."""
         assert self.networks.autoencoder is not None
-        rng = torch.Generator(self.device).manual_seed(step_seed(self.context.seed, step, "drop"))
+        rng = torch.Generator().manual_seed(step_seed(self.context.seed, step, "drop"))
         changed = self._pixels(self._augment(step, frames))
         with self._precision():
             predicted = self.networks.autoencoder(changed, rng).float()
@@ -161,7 +156,7 @@ class Lesson:
 
     def _frames(self, order: Iterator[int]) -> Iterator[tuple[int, Tensor]]:
         for batch in self.stream.batches(1, order):
-            yield int(batch.indices[0]), batch.frames.to(self.device)
+            yield int(batch.indices[0]), batch.frames
 
     def _pixels(self, frames: Tensor) -> Tensor:
         return _channels_last(self.backbone.normalise(frames))
@@ -171,7 +166,7 @@ class Lesson:
         count, mean, squares = 0, torch.zeros(()), torch.zeros(())
         for done, (index, frames) in enumerate(self._frames(iter(self.trained)), start=1):
             values = self._raw_teacher(index, self._pixels(frames))[0]
-            values = self._seen(values).double().cpu()
+            values = self._seen(values).cpu().double()
             size, its_mean = values.shape[1], values.mean(dim=1)
             its_squares = (values - its_mean[:, None]).square().sum(dim=1)
             # Chan's update: sums of squares around the means, no cancellation.
@@ -217,11 +212,5 @@ def _channels_last(pixels: Tensor) -> Tensor:
     return pixels.contiguous(memory_format=torch.channels_last)
 
 
-def _move(network: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
-    network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device is cuda, and torch finds no such device here; choose cpu")
-    return torch.device(name)
+def _arrange(network: nn.Module, layout: torch.memory_format) -> None:
+    network.to(memory_format=layout)  # type: ignore[call-overload]

@@ -29,6 +29,7 @@ from anomalib_lite.scorers.training.loop import (
     usable_images,
 )
 from anomalib_lite.scorers.training.teacher_cache import TEACHER_CACHE_BYTES, TeacherCache
+from anomalib_lite.system.devices import put, put_module
 from anomalib_lite.system.seeding import seeded
 
 EPOCHS = 100
@@ -124,7 +125,9 @@ class Stfpm(Scorer):
         self.student_net = self._fresh()
         usable, digest = usable_images(stream, context)
         trained, held_out = held_back(usable, _HELD_OUT_SHARE, context.seed)
-        module = self._trainable(context.seed)
+        module = put_module(self._trainable(context.seed), self.device)
+        put_module(self.student_net, self.device)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         identity = {
             "detector": self.name,
             "settings": self.settings(),
@@ -140,7 +143,7 @@ class Stfpm(Scorer):
         state = train(training, self._budget(len(trained)), context)
         self.stopped_early = not state.finished
         curve = torch.tensor(state.curve, dtype=torch.float64).reshape(-1, 2)
-        self.register_buffer("held_out_loss_", curve)
+        self.register_buffer("held_out_loss_", put(curve, self.device))
         self._finish(module)
 
     def _training(
@@ -198,7 +201,6 @@ class Stfpm(Scorer):
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                     if module.bias is not None:
                         nn.init.zeros_(module.bias)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.requires_grad_(True).train()
 
     def _finish(self, module: nn.Module) -> None:
@@ -212,7 +214,7 @@ class Stfpm(Scorer):
 
     def _maps(self, module: nn.Module, pixels: Tensor) -> dict[str, Tensor]:
         """The student's maps while `module` is trained."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
             if isinstance(module, EdgeNetwork):
                 maps = module(pixels, self.layer_names)
             else:
@@ -221,17 +223,18 @@ class Stfpm(Scorer):
 
     def _loss(self, teacher: dict[str, Tensor], maps: dict[str, Tensor]) -> Tensor:
         """Sum over layers of the mean distance over places (equations 1 to 3)."""
-        total = torch.zeros(())
+        means = []
         for layer in self.layout.layers:
             distance = direction_distance(teacher[layer.name], maps[layer.name])
             if self.layout.roi is not None:
-                distance = distance[:, self.layout.cell_share(layer.grid_hw) > 0]
-            total = total + distance.mean()
-        return total
+                inside = self.layout.cell_share(layer.grid_hw) > 0
+                distance = distance[:, inside.to(distance.device)]
+            means.append(distance.mean())
+        return sum(means[1:], means[0])
 
     def forward(self, features: Features) -> Scores:
         maps = self.student_net.extract(features.pixels)
-        product = torch.ones(())
+        product = features.pixels.new_ones(())
         for name, enlarge in zip(self.layer_names, self.enlarge, strict=True):
             product = product * enlarge(direction_distance(features.maps[name], maps[name]))
         return Scores(product.amax(dim=(1, 2)), product)
