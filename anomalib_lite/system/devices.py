@@ -41,7 +41,8 @@ def choose_device(wanted: str | torch.device = AUTO) -> torch.device:
     except (RuntimeError, TypeError):
         device = None
     if device is None or device.type not in _KINDS:
-        raise SettingsError(f"device {wanted}: not understood; choose auto, cpu, cuda, cuda:1, mps")
+        said = wanted or repr(wanted)
+        raise SettingsError(f"device {said}: not understood; choose auto, cpu, cuda, cuda:1 or mps")
     if device.type == "cpu":
         return CPU
     count = torch.cuda.device_count() if device.type == "cuda" else int(_has_mps())

@@ -29,6 +29,7 @@ from anomalib_lite.scorers import FitContext, Progress, ScorePool, create_scorer
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.scorers.mutual.pool_scores import PROTOCOL, PoolScores
 from anomalib_lite.statistics.outliers import judge
+from anomalib_lite.system.devices import AUTO, choose_device, put_module
 from anomalib_lite.system.memory import require_memory
 from anomalib_lite.system.versions import installed_versions
 from anomalib_lite.transductive.pool_report import PoolReport, own_calibration
@@ -52,10 +53,12 @@ class Pool:
         weights: as for `Detector`.
         image_size: side or `(height, width)` of the network's input, pixels; or an `InputSpec`.
         seed: the one source of randomness.
+        device: as for `Detector`; a backbone that is built already is moved there.
         settings: settings of the scorer.
 
     Raises:
-        SettingsError: the scorer cannot judge pools, or a setting is unknown.
+        SettingsError: the device is not there, the scorer cannot judge pools, or a setting is
+            unknown.
     """
 
     def __init__(
@@ -67,8 +70,10 @@ class Pool:
         weights: str | Path | None = None,
         image_size: int | tuple[int, int] | InputSpec = 224,
         seed: int = 0,
+        device: str | torch.device = AUTO,
         **settings: Any,
     ) -> None:
+        chosen = choose_device(device)
         self.spec = as_spec(image_size)
         self.scorer = create_scorer(detector, **settings)
         if not self.scorer.can(ScorePool):
@@ -81,6 +86,8 @@ class Pool:
         self.backbone = backbone
         self.scorer.build(self.backbone.layout(self.spec.size_hw, self.spec.roi))
         self.seed = seed
+        put_module(self.backbone, chosen)
+        put_module(self.scorer, chosen)
 
     def needs(self, images: int) -> tuple[int, int]:
         """Estimated peak memory beside the network's own, and disk space, bytes."""
