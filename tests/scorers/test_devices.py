@@ -1,10 +1,9 @@
 """Every scorer on a device that is not the CPU. No GPU was at hand; what stands in for one:
 
-* torch's fake tensors on a pretended CUDA device, which refuse to mix devices: the whole network
-  that predicts, for every scorer and a fusion, in both forms (`DetectorGraph`, merged for export);
-* tensors that say they lie on CUDA and hold numbers on the CPU (`helpers/pretended_device`): whole
-  fits with their branches on values, folds, more images, forgetting, pools, files. Their results
-  are those of the CPU;
+* tensors that say they lie on CUDA and hold numbers on the CPU (`helpers/pretended_device`); mixing
+  devices fails as it does with torch's fake tensors, which a torch without CUDA cannot index.
+  Networks in both forms (`DetectorGraph`, merged for export), whole fits with their branches on
+  values, folds, more images, forgetting, pools, files. Results are those of the CPU;
 * `meta`: nothing of a network is left behind when it moves.
 
 Not covered: CUDA's own kernels, their rounding, speed and memory, and mixed precision there.
@@ -16,8 +15,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.pretended_device import CUDA, Pretended, PretendedCuda, pretend_cuda
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from anomalib_lite import Detector
 from anomalib_lite.detector.explainer import Explainer
@@ -59,31 +56,24 @@ def on_cpu(request, good_frames):
     return request.param, _detector(request.param).fit(good_frames)
 
 
-def _in_place(module, move):
-    """The module with every parameter and buffer moved; other tensors stay where they are."""
-    for part in module.modules():
-        for name, value in part._parameters.items():
-            if value is not None:
-                part._parameters[name] = nn.Parameter(move(value.detach()), requires_grad=False)
-        for name, value in part._buffers.items():
-            if value is not None:
-                part._buffers[name] = move(value)
-    return module
-
-
 def test_every_scorer_is_among_the_cases():
     assert {part for name, _ in CASES for part in name.split("+")} == set(list_scorers())
 
 
-def test_the_network_runs_on_a_fake_cuda_device(on_cpu):
+def test_the_network_that_predicts_and_the_one_that_is_exported_run_there(on_cpu, monkeypatch):
     _, detector = on_cpu
+    pretend_cuda(monkeypatch)
+    frames = torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+    )
     for network in (detector.graph, detector.graph.merged()):
-        moved = copy.deepcopy(network)
-        with FakeTensorMode() as mode, torch.no_grad():
-            _in_place(moved, lambda value: mode.from_tensor(value).to(CUDA))
-            outputs = moved(torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8, device=CUDA))
+        with torch.no_grad():
+            expected = network(frames)
+            with PretendedCuda():
+                outputs = devices.put_module(copy.deepcopy(network), CUDA)(frames.to(CUDA))
         assert {output.device for output in outputs} == {CUDA}
-        assert [output.shape[0] for output in outputs] == [2] * len(outputs)
+        for one, other in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(one.held, other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_fit_on_the_device_gives_what_a_fit_on_the_cpu_gives(
