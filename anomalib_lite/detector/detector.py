@@ -91,9 +91,7 @@ class Detector(Learner):
             max_false_reject=state.calibration.max_false_reject,
             seed=state.seed,
             device=CPU,
-            **settings_from_file(
-                state.scorer["name"], _without_device(state.scorer["settings"])
-            ),
+            **settings_from_file(state.scorer["name"], _without_device(state.scorer["settings"])),
         )
         own = tensors_below(dict(state.tensors), "backbone.")
         detector.backbone.load_state_dict(own, strict=True)

@@ -153,8 +153,7 @@ class PaDiM(Scorer):
                     inside = np.flatnonzero(folds[indices] == fold)
                     if inside.size:
                         rows = torch.from_numpy(inside).to(self.device)
-                        parts = [part[:, rows] for part in nodes]
-                        cache.write(position, indices[inside], parts)
+                        cache.write(position, indices[inside], [part[:, rows] for part in nodes])
             held_out = self._score_folds(stream, folds, cache, weights, context)
         self._take_factors(self.moments)
         return held_out
