@@ -14,6 +14,7 @@ from anomalib_lite.cli.names import complete_backbone, complete_detector
 from anomalib_lite.cli.options import (
     MODEL,
     RUN,
+    Device,
     ImageSize,
     MaxFalseReject,
     Threads,
@@ -133,6 +134,7 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = False,
+    device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Measure detectors on data sets: fit on good images, threshold from held-out good images."""
@@ -143,7 +145,9 @@ def evaluate(
     use_threads(threads)
     settings = _settings(data, compared, measured, image_size, max_false_reject)
     with progress_bar() as progress:
-        summary = run_evaluation(settings, out, resume=resume, progress=progress, on_run=_tell)
+        summary = run_evaluation(
+            settings, out, resume=resume, device=device, progress=progress, on_run=_tell
+        )
     console().print(category_table(summary["by_category"]), markup=False)
     console().print(f"{bold(out / 'metrics.md')}, metrics.json, metrics.csv")
     _tell_missing_figures(summary["runs"])

@@ -14,6 +14,7 @@ from anomalib_lite.cli.grouped import grouped, option_names
 from anomalib_lite.cli.options import (
     THRESHOLD,
     Calibration,
+    Device,
     Frames,
     MaxFalseReject,
     Network,
@@ -120,6 +121,7 @@ def fit(
         ),
     ] = "auto",
     seed: Seed = 0,
+    device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Learn what good parts look like and choose a threshold, from good images only.
@@ -149,6 +151,7 @@ def fit(
         settings | made_for,
         image_size=spec,
         seed=seed,
+        device=device,
         calibration=calibration,
         max_false_reject=max_false_reject,
     )

@@ -52,6 +52,14 @@ Threads = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Where torch computes: auto (CUDA where it finds a device), cpu, cuda, cuda:1 or mps.",
+        rich_help_panel=RUN,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(

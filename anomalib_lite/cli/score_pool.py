@@ -14,6 +14,7 @@ from anomalib_lite.cli.grouped import grouped, option_names
 from anomalib_lite.cli.names import complete_backbone, complete_detector
 from anomalib_lite.cli.options import (
     MODEL,
+    Device,
     Heatmaps,
     ImageSize,
     ResumePool,
@@ -55,7 +56,7 @@ class PoolNetwork:
     image_size: ImageSize = "224"
     setting: Settings = None
 
-    def pool(self, detector: str, seed: int, taken: Collection[str]) -> Pool:
+    def pool(self, detector: str, seed: int, device: str, taken: Collection[str]) -> Pool:
         """The judge that the options describe."""
         size, layers = parse_size(self.image_size), parse_layers(self.layers)
         settings = parse_settings(self.setting or [], detector, {}, taken)
@@ -68,6 +69,7 @@ class PoolNetwork:
             weights=self.weights,
             image_size=size,
             seed=seed,
+            device=device,
             **settings,
         )
 
@@ -100,6 +102,7 @@ def score_pool(
     heatmaps: Heatmaps = False,
     resume: ResumePool = False,
     seed: Seed = 0,
+    device: Device = "auto",
     threads: Threads = None,
 ) -> None:
     """Rank unlabelled frames by how little they resemble the others; no good images are needed."""
@@ -107,7 +110,7 @@ def score_pool(
     from anomalib_lite.system.threads import use_threads
 
     use_threads(threads)
-    pool = network.pool(detector, seed, option_names(score_pool))
+    pool = network.pool(detector, seed, device, option_names(score_pool))
     report, figures = judge(pool, source, files, PoolOutput(out, heatmaps), resume)
     screen = console()
     screen.print(

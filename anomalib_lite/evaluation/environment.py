@@ -13,7 +13,7 @@ _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
 
 
-def hardware() -> dict[str, str | int]:
+def hardware(device: str = "cpu") -> dict[str, str | int]:
     """CPU model, cores this process may use, torch's threads, memory in bytes, and the device.
 
     In a container the memory is its limit. Figures can differ in the last digits between
@@ -24,7 +24,7 @@ def hardware() -> dict[str, str | int]:
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": _memory(),
-        "device": "cpu",
+        "device": device,
     }
 
 

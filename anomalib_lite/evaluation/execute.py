@@ -28,6 +28,7 @@ from anomalib_lite.evaluation.operating import operating_figures
 from anomalib_lite.evaluation.plan import PlannedRun
 from anomalib_lite.evaluation.shift import measure_shift
 from anomalib_lite.scorers import Progress
+from anomalib_lite.system.devices import AUTO
 
 BATCH = 16
 WORST = 6
@@ -67,7 +68,7 @@ class RunResult:
     timing: dict[str, Any]
 
 
-def execute(run: PlannedRun, scratch: Path, progress: Progress) -> RunResult:
+def execute(run: PlannedRun, scratch: Path, progress: Progress, device: str = AUTO) -> RunResult:
     """Fit one detector and measure it.
 
     Memory: the fit's own (checked before it starts), one batch of frames, and what a pixel metric
@@ -88,6 +89,7 @@ def execute(run: PlannedRun, scratch: Path, progress: Progress) -> RunResult:
         image_size=settings.spec(),
         max_false_reject=settings.max_false_reject,
         seed=run.seed,
+        device=device,
         **settings.for_detector(run.detector),
     )
     started = time.perf_counter()
@@ -226,7 +228,7 @@ def _record(
         "root": str(category.root),
         "settings": run.settings,
         "settings_sha256": run.digest,
-        "hardware": hardware(),
+        "hardware": hardware(detector.device.type),
     }
     if families:
         record["families"] = {

@@ -16,6 +16,7 @@ from anomalib_lite.evaluation.summary import summarise, to_csv
 from anomalib_lite.evaluation.tables import to_markdown
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.system.devices import AUTO, choose_device
 
 OnRun = Callable[[PlannedRun, dict[str, Any], bool], None]
 """Called with a run, its record, and whether it was there already."""
@@ -30,6 +31,7 @@ def evaluate(
     out: str | Path,
     *,
     resume: bool = False,
+    device: str = AUTO,
     progress: Progress = no_progress,
     on_run: OnRun = _silent,
 ) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def evaluate(
         settings: what to measure.
         out: folder; see `store` for its files.
         resume: keep finished runs; otherwise they are made again.
+        device: where torch computes, as for `Detector`.
         progress: called with stage, items done, items in total.
         on_run: called after each run.
 
@@ -53,6 +56,7 @@ def evaluate(
         SourceError: a data set cannot be opened.
         FitError: a fit cannot be done; runs finished so far stay.
     """
+    choose_device(device)
     plan = make_plan(settings, progress)
     store = RunStore(Path(out))
     present = store.finished(plan)
@@ -62,7 +66,7 @@ def evaluate(
         resumed = run.key in records
         if not resumed:
             try:
-                store.write(run.key, execute(run, store.folder, progress))
+                store.write(run.key, execute(run, store.folder, progress, device))
             except AnomalibLiteError as error:
                 raise type(error)(f"{run.label}: {error}") from error
             records[run.key] = read_record(store.runs / f"{run.key}.json")
