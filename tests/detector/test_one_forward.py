@@ -19,6 +19,7 @@ CASES = [
     ("padim", {"compact": 2}),
     ("mvg", {}),
     ("gda", {}),
+    ("baseline", {}),
     ("patchcore", {"rows": 300}),
     ("patchcore", {"rows": 200, "window": 2, "reweight": True}),
     ("knn", {"mode": "patches", "patches": 300}),

@@ -31,6 +31,7 @@ CASES = [
     ("padim", {"compact": 2}),
     ("mvg", {}),
     ("gda", {}),
+    ("baseline", {}),
     ("patchcore", {"rows": 40}),
     ("patchcore", {"rows": 60, "window": 2, "reweight": True}),
     ("patchcore", {"rows": 60, "window": "auto", "embedding": "plain"}),
@@ -41,6 +42,7 @@ CASES = [
     ("efficientad", {**EDGE, "layers": ["local"], "steps": 2}),
     ("patchcore+mvg", {"patchcore.rows": 40}),
     ("mvg+gda", {}),
+    ("baseline", {"method": "svm"}),
 ]
 IDS = ["-".join([name, *map(str, settings)]) for name, settings in CASES]
 TRAINED = ("stfpm", "efficientad")  # by steps: what rounds otherwise grows with them
@@ -101,7 +103,7 @@ def test_a_fit_on_the_device_gives_what_a_fit_on_the_cpu_gives(
 
 
 @pytest.mark.parametrize(
-    "case", [CASES[place] for place in (0, 1, 2, 4, 7, 12)], ids=lambda case: case[0]
+    "case", [CASES[place] for place in (0, 1, 2, 4, 5, 8, 13)], ids=lambda case: case[0]
 )
 def test_more_images_and_fewer_on_the_device(case, good_frames, monkeypatch):
     pretend_cuda(monkeypatch)
@@ -155,7 +157,7 @@ def test_rejections_are_explained_on_the_device(good_frames, scratched, monkeypa
 
 
 @pytest.mark.parametrize(
-    "case", [CASES[place] for place in (0, 1, 2, 3, 4, 7, 9, 10, 11)], ids=lambda case: case[0]
+    "case", [CASES[place] for place in (0, 1, 2, 3, 4, 5, 8, 10, 11, 12)], ids=lambda case: case[0]
 )
 def test_a_device_without_float64_is_given_none(case, good_frames, monkeypatch):
     pretend_cuda(monkeypatch)

@@ -63,7 +63,7 @@ class PooledBaseline(Scorer):
 
     def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
         """Add good images; the same as fitting on all of them."""
-        self._learn(torch.cat([self.rows_, self._read(stream, context)[0]]))
+        self._learn(torch.cat([self.rows_.cpu(), self._read(stream, context)[0]]))
 
     def cross_fit(
         self, stream: FeatureStream, folds: NDArray[np.int64], context: FitContext
@@ -75,7 +75,8 @@ class PooledBaseline(Scorer):
         for fold in fold_of.unique().tolist():
             inside = fold_of == fold
             self._learn(rows[~inside])
-            image[inside] = self._score(list(rows[inside].split(self._channels, dim=1)))
+            pooled = rows[inside].to(self.device).split(self._channels, dim=1)
+            image[inside] = self._score(list(pooled)).cpu()
         self._learn(rows)
         return HeldOutScores(indices, image.numpy(), image.numpy())
 
@@ -110,7 +111,7 @@ class PooledBaseline(Scorer):
     def _learn(self, rows: Tensor) -> None:
         if len(rows) < _FEWEST_ROWS:
             raise FitError(f"baseline learns from at least {_FEWEST_ROWS} images, got {len(rows)}")
-        self.register_buffer("rows_", rows)
+        self.register_buffer("rows_", rows.to(self.device))
         for index, part in enumerate(rows.double().split(self._channels, dim=1)):
             spread = part.std(dim=0, unbiased=False)
             floor = _LEAST_SPREAD * float(spread.max())
@@ -125,8 +126,8 @@ class PooledBaseline(Scorer):
             scale = 1 / spread.clamp(min=floor)
             if self.method == "euclidean":
                 scale = torch.ones_like(scale)
-            self.register_buffer(f"mean{index}_", part.mean(dim=0).float())
-            self.register_buffer(f"scale{index}_", scale.float())
+            self.register_buffer(f"mean{index}_", part.mean(dim=0).float().to(self.device))
+            self.register_buffer(f"scale{index}_", scale.float().to(self.device))
 
     def _learn_svm(self, index: int, rows: Tensor) -> None:
         from sklearn.svm import OneClassSVM  # here: an import of a second that others do not need
@@ -139,4 +140,4 @@ class PooledBaseline(Scorer):
             ("gamma", np.float64(gamma)),
             ("rho", -fitted.intercept_[0]),
         ):
-            self.register_buffer(f"{name}{index}_", torch.as_tensor(value).float())
+            self.register_buffer(f"{name}{index}_", torch.as_tensor(value).float().to(self.device))
