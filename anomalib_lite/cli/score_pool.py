@@ -56,7 +56,7 @@ class PoolNetwork:
     image_size: ImageSize = "224"
     setting: Settings = None
 
-    def pool(self, detector: str, seed: int, device: str, taken: Collection[str]) -> Pool:
+    def pool(self, detector: str, seed: int, taken: Collection[str], device: str = "auto") -> Pool:
         """The judge that the options describe."""
         size, layers = parse_size(self.image_size), parse_layers(self.layers)
         settings = parse_settings(self.setting or [], detector, {}, taken)
@@ -110,7 +110,7 @@ def score_pool(
     from anomalib_lite.system.threads import use_threads
 
     use_threads(threads)
-    pool = network.pool(detector, seed, device, option_names(score_pool))
+    pool = network.pool(detector, seed, option_names(score_pool), device)
     report, figures = judge(pool, source, files, PoolOutput(out, heatmaps), resume)
     screen = console()
     screen.print(
