@@ -16,7 +16,13 @@ from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata, Probe
-from anomalib_lite.edge.outputs import Outputs, extra_difference, kept_values, relative_difference
+from anomalib_lite.edge.outputs import (
+    Outputs,
+    extra_difference,
+    kept_values,
+    relative_difference,
+    same_side,
+)
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
@@ -31,7 +37,7 @@ class ProbeResult:
         expected: score of the fitted model.
         measured: score on this machine.
         relative_difference: of score, map peak and extra outputs, the largest.
-        passed: within tolerance, with the same verdict.
+        passed: within tolerance, with the same verdict unless it was meant to be at the threshold.
     """
 
     name: str
@@ -145,9 +151,10 @@ class EdgeModel(Predicts):
     def _compare(self, probe: Probe, runs: list[_Found], largest: dict[str, float]) -> ProbeResult:
         worst = max(run.difference(probe, largest) for run in runs)
         threshold = self._metadata.calibration.threshold
-        same_verdict = all((run.score > threshold) == (probe.score > threshold) for run in runs)
         allowed = self._metadata.tolerance * self._engine.rounding
-        passed = worst <= allowed and same_verdict
+        scores = np.array([run.score for run in runs])
+        same_verdict = same_side(scores, np.full(len(runs), probe.score), threshold, allowed).all()
+        passed = worst <= allowed and bool(same_verdict)
         return ProbeResult(probe.name, probe.score, runs[0].score, worst, passed)
 
     def _refuse_unless_as_described(self) -> None:

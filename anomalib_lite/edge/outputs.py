@@ -39,6 +39,25 @@ def relative_difference(got: NDArray[Any], want: NDArray[Any]) -> float:
     return float((np.abs(got - want) / np.maximum(np.abs(want), 1e-12)).max())
 
 
+def same_side(
+    got: NDArray[Any], want: NDArray[Any], threshold: float, tolerance: float
+) -> NDArray[np.bool_]:
+    """Whether scores `(N,)` get the same verdict as others, but for rounding.
+
+    A score that was meant to be within the tolerance of the threshold may fall on either side: the
+    image that the threshold was taken from is *at* it, to the last bit.
+
+    Args:
+        got: scores to judge.
+        want: the scores that they should be.
+        threshold: above it a frame is anomalous.
+        tolerance: allowed difference, relative to the score.
+    """
+    undecided = np.abs(want - threshold) <= tolerance * np.maximum(np.abs(want), 1e-12)
+    same: NDArray[np.bool_] = ((got > threshold) == (want > threshold)) | undecided
+    return same
+
+
 def map_difference(got: NDArray[Any], want: NDArray[Any]) -> float:
     """Largest difference of two maps, relative to the wanted map's peak; inf when not finite."""
     if got.shape != want.shape or not np.isfinite(got).all():

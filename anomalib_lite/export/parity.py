@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.frames import Frame
@@ -20,6 +19,7 @@ from anomalib_lite.edge.outputs import (
     kept_values,
     map_difference,
     relative_difference,
+    same_side,
 )
 from anomalib_lite.edge.prepare import InputSpec
 
@@ -50,7 +50,8 @@ class ParityReport:
         batches: batch sizes that were run.
         score_difference: largest relative difference of an image score.
         map_difference: largest difference of a map value, relative to the map's peak.
-        verdict_flips: probes whose verdict changed, as a whole or as one of the groups.
+        verdict_flips: probes whose verdict changed, as a whole or as one of the groups; a probe
+            within `tolerance` of the threshold may fall on either side.
         tolerance: what was allowed.
         extra_differences: largest difference of each extra output, by name.
     """
@@ -165,14 +166,12 @@ def compare(
     """
     prepared = [prepare_view(view, inputs) for view in frames.values()]
     expected = _joined([fitted.run(stacked([item])) for item in prepared])
-    verdicts = _verdicts(expected, calibration)
     differences = _Differences(expected)
     flips: set[int] = set()
     for start, size in (*((start, 1) for start in range(len(prepared))), *_threes(len(prepared))):
         got = exported.run(stacked(prepared[start : start + size]))
         differences.add(got, start)
-        changed = _verdicts(got, calibration) != verdicts[start : start + size]
-        flips.update((start + np.flatnonzero(changed.any(axis=1))).tolist())
+        flips.update(_flipped(got, expected, start, calibration))
     report = ParityReport(
         len(prepared),
         (1, 3),
@@ -245,14 +244,26 @@ def _joined(runs: list[Outputs]) -> Outputs:
     )
 
 
-def _verdicts(outputs: Outputs, calibration: Calibration) -> NDArray[np.bool_]:
-    """Whether each frame is anomalous as a whole, then as each group, `(N, 1 + P)`."""
-    columns = [outputs.score > calibration.threshold]
+def _flipped(
+    got: Outputs, expected: Outputs, start: int, calibration: Calibration
+) -> Iterator[int]:
+    """Probes whose verdict changed beyond rounding, as a whole or as one of the groups.
+
+    Args:
+        got: outputs for some probes, the first of them being number `start`.
+        expected: outputs of the fitted model for all probes.
+    """
+    count = len(got.score)
+    window = slice(start, start + count)
+    same = same_side(got.score, expected.score[window], calibration.threshold, TOLERANCE)
     for index, name in enumerate(calibration.groups):
         if calibration.groups[name]:
-            column = outputs.extra[calibration.group_output][:, index]
-            columns.append(column > calibration.for_group(name).threshold)
-    return np.stack(columns, axis=1)
+            found, wanted = (
+                run.extra[calibration.group_output][:, index] for run in (got, expected)
+            )
+            alone = calibration.for_group(name).threshold
+            same = same & same_side(found, wanted[window], alone, TOLERANCE)
+    yield from (start + np.flatnonzero(~same)).tolist()
 
 
 def _threes(count: int) -> list[tuple[int, int]]:

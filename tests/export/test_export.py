@@ -1,5 +1,6 @@
 """The exported file: its interface, its operators, and the gate that proves it."""
 
+import copy
 import json
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from onnx import TensorProto
 
 from anomalib_lite import Detector, EdgeModel
-from anomalib_lite.edge import ExportError, ModelFileError, SettingsError, prepare
+from anomalib_lite.edge import Calibration, ExportError, ModelFileError, SettingsError, prepare
 from anomalib_lite.edge.engines import OnnxRuntimeEngine, open_engine
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
-from anomalib_lite.edge.outputs import Outputs
+from anomalib_lite.edge.outputs import Outputs, same_side
 from anomalib_lite.export import onnx_file, parity
 
 # Known to ONNX Runtime, OpenVINO and TensorRT at opset 17.
@@ -218,17 +219,64 @@ def test_the_gate_sees_scores_maps_places_and_batches(padim, change, passed):
     assert [probe.name for probe in probes] == list(frames)
 
 
-def test_a_flipped_verdict_fails_the_gate_however_small_the_difference(padim):
+@pytest.mark.parametrize(
+    ("threshold", "change", "flips"),
+    [
+        (1.0, 3e-5, 0),  # the probe is the image that the threshold was taken from
+        (1 + 1e-5, 3e-5, 0),
+        (1 + 1e-5, 3e-4, 0),  # within the tolerance of the threshold: either side will do
+        (1 + 2e-4, 3e-4, 1),
+        (1 - 2e-4, -3e-4, 1),
+    ],
+)
+def test_a_verdict_flips_only_beyond_the_tolerance_of_the_threshold(
+    padim, threshold, change, flips
+):
     frames = parity.probe_frames(padim.data.samples, padim.spec, seed=0)
     noise = padim.predict(frames["noise"]).score
     calibration = type(padim.calibration).from_scores(
-        [noise * (1 + 1e-5)] * 3, [1.0] * 3, max_false_reject=0.3, method="made up"
+        [noise * threshold] * 3, [1.0] * 3, max_false_reject=0.3, method="made up"
     )
-    nudged = Shifted(padim, lambda score, maps: (score * np.float32(1 + 3e-5), maps))
+    nudged = Shifted(padim, lambda score, maps: (score * np.float32(1 + change), maps))
     report, _ = parity.compare(padim, nudged, frames, inputs=padim.inputs, calibration=calibration)
-    assert report.score_difference < report.tolerance
-    assert report.verdict_flips == 1
-    assert not report.passed
+    assert report.verdict_flips == flips
+    assert report.passed == (abs(change) < parity.TOLERANCE)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("probe", [0, 1])
+def test_a_model_whose_probe_is_the_threshold_image_is_exported_and_opens(
+    padim, tmp_path, engine, probe
+):
+    """The score of the stored sample is the threshold, to the last bit of one engine only."""
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    tied = copy.copy(padim)
+    score = padim.predict(padim.data.samples[probe]).score
+    for place, value in enumerate((score, np.nextafter(np.float32(score), np.float32(0)))):
+        tied._calibration = Calibration.from_scores(
+            [value] * 3, [1.0] * 3, max_false_reject=0.3, method="made up"
+        )
+        path = tmp_path / f"{place}.onnx"
+        assert tied.export(path).parity.passed
+        assert all(result.passed for result in EdgeModel(path, engine=engine).check())
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "tolerance", "same"),
+    [
+        (1.2, 1.1, 1e-4, True),
+        (0.8, 0.9, 1e-4, True),
+        (0.9, 1.1, 1e-4, False),
+        (1.1, 0.9, 1e-4, False),
+        (0.99995, 1.00005, 1e-4, True),
+        (0.99995, 1.0002, 1e-4, False),
+        (0.99995, 1.0002, 1e-3, True),
+        (1.1, 1.0, 1e-4, True),  # a difference of its own that the tolerance of scores refuses
+    ],
+)
+def test_the_same_side_of_a_threshold_of_one(got, want, tolerance, same):
+    assert same_side(np.array([got]), np.array([want]), 1.0, tolerance).tolist() == [same]
 
 
 def test_the_self_test_reruns_the_probes(padim_files):
