@@ -2,7 +2,7 @@
 
     from anomalib_lite import Detector
 
-    detector = Detector("padim", backbone="resnet18").fit("parts/good")
+    detector = Detector().fit("parts/good")
     detector.export("part.onnx")
 
 Attributes load on first use, so importing the package costs next to nothing; `EdgeModel` and the
