@@ -176,7 +176,8 @@ class ImageStream:
         aspects = [columns / rows for rows, columns in self._frame_sizes]
         if not aspects or max(aspects) > _SAME_ASPECT * min(aspects):
             return None
-        return round(aspects[0], 4)
+        # Four decimals, or four digits where that is more: those of a tall line scan start late.
+        return round(aspects[0], 4) if aspects[0] >= 1 else float(f"{aspects[0]:.4g}")
 
     def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone; see `scorers.FeatureStream`."""

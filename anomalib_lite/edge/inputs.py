@@ -116,7 +116,7 @@ def check_names(view: Mapping[str, Any], inputs: Inputs) -> None:
 
 
 def shrink_view(view: View, longest: int) -> View:
-    """A view of the same kind whose longer sides are at most `longest` pixels."""
+    """A small view of the same kind and shape (see `shrunk_hw`)."""
     if not isinstance(view, Mapping):
         return shrink(view, longest).copy()
     return {

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import FrameError, SettingsError
+from anomalib_lite.edge.resize import shrunk_hw
 
 Stored: TypeAlias = Literal["float32", "uint16"]
 MEASURED_SUFFIXES = frozenset({".npy", ".pgm", ".png", ".tif", ".tiff"})
@@ -128,10 +129,8 @@ def nearest(values: NDArray[Any], size_hw: tuple[int, int]) -> NDArray[Any]:
 
 
 def shrink_measured(values: NDArray[Any], longest: int) -> NDArray[Any]:
-    """The same kind of values whose longer side is at most `longest` cells."""
-    share = min(1.0, longest / max(values.shape[:2]))
-    rows, columns = (max(1, round(side * share)) for side in values.shape[:2])
-    return nearest(values, (rows, columns))
+    """A small copy of the same kind, of the size that `shrunk_hw` gives."""
+    return nearest(values, shrunk_hw((values.shape[0], values.shape[1]), longest))
 
 
 def read_measured(path: str | Path) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.errors import FrameError, SettingsError, did_you_mean
 from anomalib_lite.edge.frames import Exif, Frame
 from anomalib_lite.edge.plain import is_whole, plain
+from anomalib_lite.edge.resize import resize, shrunk_hw
 
 Colour: TypeAlias = Literal["rgb", "grey"]
 Alpha: TypeAlias = Literal["opaque", "ignore"]
@@ -102,7 +103,7 @@ class InputSpec:
         """
         inside = mask if mask.ndim == 2 else mask[:, :, :3].max(axis=2)
         # A prepared pixel counts only if nothing outside the mask is averaged into it.
-        roi = _resize((inside == 0).astype(np.float32), self.size_hw) == 0
+        roi = resize((inside == 0).astype(np.float32), self.size_hw) == 0
         if not roi.any():
             raise SettingsError(
                 "the region of interest keeps no pixel; white (non-zero) marks what counts"
@@ -185,7 +186,7 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
     _check_aspect(frame, spec)
     pixels: Any = _to_8bit(frame, spec.bit_depth)
     pixels = _to_colour(pixels, spec)
-    pixels = _resize(pixels, spec.size_hw)
+    pixels = resize(pixels, spec.size_hw)
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     if spec.roi is not None:
@@ -195,11 +196,9 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def shrink(frame: Frame, longest: int) -> Frame:
-    """A frame of the same kind and shape whose longer side is at most `longest` pixels."""
-    rows, columns = frame.shape[:2]
-    share = min(1.0, longest / max(rows, columns))
-    size_hw = max(1, round(rows * share)), max(1, round(columns * share))
-    shrunk: Frame = _resize(np.ascontiguousarray(frame), size_hw)
+    """A small copy of the same kind and shape, of the size that `shrunk_hw` gives."""
+    size_hw = shrunk_hw((frame.shape[0], frame.shape[1]), longest)
+    shrunk: Frame = resize(np.ascontiguousarray(frame), size_hw)
     return shrunk.reshape(*size_hw, *frame.shape[2:])
 
 
@@ -211,7 +210,7 @@ def map_to_frame(
     if anomaly_map.shape == (1, 1):
         enlarged = np.full(frame_hw, anomaly_map[0, 0], np.float32)
     else:
-        enlarged = _resize(np.ascontiguousarray(anomaly_map, np.float32), frame_hw)
+        enlarged = resize(np.ascontiguousarray(anomaly_map, np.float32), frame_hw)
     if spec.roi is not None:
         inside = cv2.resize(
             spec.roi.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
@@ -279,17 +278,3 @@ def _to_colour(pixels: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     if spec.colour == "grey" and pixels.ndim == 3:
         return cast("NDArray[np.uint8]", cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     return pixels
-
-
-def _resize(picture: Any, size_hw: tuple[int, int]) -> Any:
-    """Area when shrinking, bilinear when enlarging; per axis when the two axes disagree."""
-    height, width = size_hw
-    rows, columns = picture.shape[:2]
-    if (rows, columns) == size_hw:
-        return picture
-    shrunk_hw = min(rows, height), min(columns, width)
-    if shrunk_hw != (rows, columns):
-        picture = cv2.resize(picture, shrunk_hw[::-1], interpolation=cv2.INTER_AREA)
-    if shrunk_hw != size_hw:
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-    return picture

@@ -22,6 +22,7 @@ from anomalib_lite.edge.outputs import (
     same_side,
 )
 from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.resize import in_shape
 
 TOLERANCE = 1e-4
 """Largest relative difference of a score, and of a map relative to its peak; extra outputs with a
@@ -114,7 +115,8 @@ def probe_frames(samples: Sequence[Frame], spec: InputSpec, seed: int) -> dict[s
     else:
         dtype = np.uint16
     white = 2**spec.bit_depth - 1
-    rows, columns = samples[0].shape[:2] if len(samples) else spec.size_hw
+    samples = [in_shape(frame, spec.aspect) for frame in samples]
+    rows, columns = samples[0].shape[:2] if samples else spec.size_hw
     shape = (rows, columns, 3)
     noise = np.random.default_rng(seed).integers(0, white + 1, shape).astype(dtype)
     frames: dict[str, Frame] = {f"good {index}": item for index, item in enumerate(samples)}
