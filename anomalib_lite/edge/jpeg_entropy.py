@@ -1,94 +1,92 @@
-"""Follow the Huffman codes of a baseline JPEG to the last bit, without making pixels.
+"""Follow the Huffman codes of a JPEG to the last bit, without making pixels.
 
-ITU-T T.81, annex F. Slow (about 0.1 s a megapixel), so only suspects are followed. Data that were
-lost, inserted or overwritten leave too few or too many bits, or a code that does not exist.
+ITU-T T.81, annexes F and G. Slow (about 0.1 s a megapixel), so of baseline files only suspects are
+followed. Data that were lost, inserted or overwritten leave too few or too many bits, or a code
+that does not exist.
+
+Of progressive files the passes that stand alone are followed. A pass that refines AC coefficients
+depends on all that was decoded before; what is lost there is the last bits of detail.
 """
 
 from __future__ import annotations
 
-import numpy as np
-
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.jpeg import FrameHeader, Scan
+from anomalib_lite.edge.jpeg_bits import (
+    END_OF_BLOCK,
+    INVALID,
+    Bits,
+    ac_table,
+    band_table,
+    dc_table,
+    read_bits,
+)
 
-_BASELINE = frozenset({0xC0, 0xC1})
 _BLOCK = 64
-_END_OF_BLOCK = 128  # more than any run reaches from inside a block
-_INVALID = 1024
-_SPARE_BITS = 24  # padding that encoders leave: less than one byte, and sometimes a byte or two
+_BASELINE = frozenset({0xC0, 0xC1})
+_PROGRESSIVE = 0xC2  # with Huffman codes
+Tables = list[tuple[list[int], list[int]]]
 
 
 def follow_codes(data: bytes, frame: FrameHeader, scan: Scan, name: str) -> None:
     """Raise `FrameError` unless the scan's data hold exactly the blocks that are announced."""
-    if frame.marker not in _BASELINE:
+    if frame.marker not in _BASELINE and frame.marker != _PROGRESSIVE:
         return
-    blocks = _blocks(frame, scan)
-    if blocks is None:
-        raise FrameError(f"{name}: the JPEG is damaged (a Huffman table is missing)")
     units = frame.units(scan.components)
     bounds = [scan.start, *(int(at) for at in scan.restarts), scan.end]
-    for index in range(len(bounds) - 1):
-        start = bounds[index] + (2 if index else 0)
-        count = min(scan.interval or units, units - index * scan.interval)
-        if count > 0 and not _consumed(data[start : bounds[index + 1]], blocks * count):
-            raise FrameError(
-                f"{name}: the JPEG is damaged (its compressed data do not hold the picture: "
-                "something was lost or overwritten)"
-            )
+    try:
+        for index in range(len(bounds) - 1):
+            start = bounds[index] + (2 if index else 0)
+            count = min(scan.interval or units, units - index * scan.interval)
+            bits = data[start : bounds[index + 1]]
+            if count > 0 and not _holds(bits, frame, scan, count):
+                raise FrameError(
+                    f"{name}: the JPEG is damaged (its compressed data do not hold the picture: "
+                    "something was lost or overwritten)"
+                )
+    except KeyError as error:
+        raise FrameError(f"{name}: the JPEG is damaged (a Huffman table is missing)") from error
 
 
-Tables = list[tuple[list[int], list[int]]]
+def _holds(data: bytes, frame: FrameHeader, scan: Scan, units: int) -> bool:
+    """Whether a stretch of data holds exactly so many units, but for padding."""
+    if frame.marker in _BASELINE:
+        return _holds_blocks(read_bits(data), _baseline_tables(frame, scan) * units)
+    first, last, bits = scan.header[-3:]
+    refines = bool(bits >> 4)
+    if first and refines:
+        return True
+    found = read_bits(data)
+    if first:
+        table = band_table(*scan.tables[1, scan.header[2] & 15])
+        return _holds_band(found, table, units, last + 1 - first)
+    sizes = _block_tables(frame, scan)
+    if refines:  # one bit a block
+        return found.ends_at(units * len(sizes))
+    return _holds_dc(found, [dc_table(*scan.tables[0, table >> 4]) for table in sizes] * units)
 
 
-def _blocks(frame: FrameHeader, scan: Scan) -> Tables | None:
-    """The (DC, AC) look-up tables of each block of one coded unit, in order."""
-    luts: dict[tuple[int, int], list[int]] = {}
-    blocks: Tables = []
+def _block_tables(frame: FrameHeader, scan: Scan) -> list[int]:
+    """The table selectors of each block of one coded unit, in order."""
+    sampling = {c.identifier: c.horizontal * c.vertical for c in frame.components}
+    chosen: list[int] = []
     for position, identifier in enumerate(scan.components):
-        chosen = scan.header[2 + 2 * position]
-        keys = (0, chosen >> 4), (1, chosen & 15)
-        if any(key not in scan.tables for key in keys):
-            return None
-        for key in keys:
-            luts.setdefault(key, _lookup(*scan.tables[key], ac=bool(key[0])))
-        component = next((c for c in frame.components if c.identifier == identifier), None)
-        if component is None:
-            return None
-        repeats = 1 if len(scan.components) == 1 else component.horizontal * component.vertical
-        blocks += [(luts[keys[0]], luts[keys[1]])] * repeats
-    return blocks
+        repeats = 1 if len(scan.components) == 1 else sampling[identifier]
+        chosen += [scan.header[2 + 2 * position]] * repeats
+    return chosen
 
 
-def _lookup(counts: bytes, symbols: bytes, *, ac: bool) -> list[int]:
-    """16 bits ahead -> bits to go on by, and 64 times the coefficients to go on by."""
-    table = np.full(1 << 16, _INVALID << 6, np.int64)
-    at = index = 0
-    for length, count in enumerate(counts, start=1):
-        width = 1 << (16 - length)
-        for symbol in symbols[index : index + count]:
-            run, size = symbol >> 4, symbol & 15
-            if not ac:
-                step = 1
-                size = symbol if symbol <= 15 else 0
-            elif symbol == 0:
-                step = _END_OF_BLOCK
-            elif size == 0:
-                step = 16 if run == 15 else _INVALID
-            else:
-                step = run + 1
-            table[at : at + width] = step << 6 | length + size
-            at += width
-        index += count
-    return list(map(int, table))
+def _baseline_tables(frame: FrameHeader, scan: Scan) -> Tables:
+    made = {
+        chosen: (dc_table(*scan.tables[0, chosen >> 4]), ac_table(*scan.tables[1, chosen & 15]))
+        for chosen in set(_block_tables(frame, scan))
+    }
+    return [made[chosen] for chosen in _block_tables(frame, scan)]
 
 
-def _consumed(data: bytes, blocks: Tables) -> bool:
-    """Whether exactly these blocks are coded in the data, but for padding."""
-    plain = np.frombuffer(data.rstrip(b"\xff").replace(b"\xff\x00", b"\xff"), np.uint8)
-    bits = 8 * len(plain)
-    padded = np.concatenate([plain, np.full(300, 0xFF, np.uint8)]).astype(np.int64)
-    window = (padded[:-2] << 16 | padded[1:-1] << 8 | padded[2:]).tolist()
-    at = 0
+def _holds_blocks(bits: Bits, blocks: Tables) -> bool:
+    """Whole blocks, one after the other (annex F)."""
+    window, at = bits.window, 0
     for dc, ac in blocks:
         found = dc[window[at >> 3] >> (8 - (at & 7)) & 0xFFFF]
         at += found & 63
@@ -97,6 +95,41 @@ def _consumed(data: bytes, blocks: Tables) -> bool:
             found = ac[window[at >> 3] >> (8 - (at & 7)) & 0xFFFF]
             at += found & 63
             place += found >> 6
-        if at > bits or place >= _INVALID or _BLOCK < place < _END_OF_BLOCK:
+        if at > bits.length or place >= INVALID or _BLOCK < place < END_OF_BLOCK:
             return False
-    return bits - at < _SPARE_BITS
+    return bits.ends_at(at)
+
+
+def _holds_dc(bits: Bits, tables: list[list[int]]) -> bool:
+    """The first pass over the DC coefficients (annex G.1.2.1)."""
+    window, at = bits.window, 0
+    for table in tables:
+        found = table[window[at >> 3] >> (8 - (at & 7)) & 0xFFFF]
+        at += found & 63
+        if at > bits.length or found >= INVALID << 6:
+            return False
+    return bits.ends_at(at)
+
+
+def _holds_band(bits: Bits, table: list[int], blocks: int, width: int) -> bool:
+    """The first pass over a band of AC coefficients, with its runs of ended blocks (G.1.2.2)."""
+    window, at = bits.window, 0
+    while blocks > 0:
+        place = 0
+        while place < width:
+            found = table[window[at >> 3] >> (8 - (at & 7)) & 0xFFFF]
+            at += found & 63
+            step = found >> 6
+            if END_OF_BLOCK <= step < INVALID:
+                extra = step - END_OF_BLOCK
+                more = window[at >> 3] >> (8 - (at & 7)) & 0xFFFF
+                blocks -= (1 << extra) - 1 + (more >> (16 - extra))
+                at += extra
+                break
+            place += step
+            if place > width:
+                return False
+        blocks -= 1
+        if at > bits.length:
+            return False
+    return blocks == 0 and bits.ends_at(at)

@@ -74,6 +74,14 @@ def test_a_progressive_jpeg_whose_last_scans_are_missing_is_refused():
         refused(data[:at] + END, "some of its scans are missing")
 
 
+@pytest.mark.parametrize("scan", range(3))
+def test_zeros_in_the_first_passes_of_a_progressive_jpeg_are_refused(scan):
+    data = encoded(".jpg", PART, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+    at, size = scans[scan] + 20, (scans[scan + 1] - scans[scan]) // 2
+    refused(data[:at] + bytes(size) + data[at + size :], "do not hold the picture")
+
+
 def test_exact_mid_grey_is_no_damage_where_the_data_say_so():
     for frame in (np.full((64, 64, 3), 128, np.uint8), np.full((64, 64), 128, np.uint8)):
         np.testing.assert_array_equal(decode_frame(encoded(".jpg", frame)), frame)
