@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
 from anomalib_lite.edge.plain import is_number, plain
 
@@ -167,6 +168,11 @@ class Calibration:
     def map_threshold(self) -> float:
         """Map value above which a pixel belongs to a region, from the good images' map peaks."""
         return operating_point(np.asarray(self.map_peaks), self.max_false_reject).threshold
+
+    @cached_property
+    def colours(self) -> ColourScale:
+        """Where the colours of heat maps are anchored."""
+        return ColourScale.of_good(self.map_peaks, self.map_threshold)
 
     def summary(self) -> str:
         """Threshold and promise in a few words."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.errors import FrameError, SettingsError
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frame_like import FrameLike, ValueRange, as_frame
@@ -35,7 +36,7 @@ class Drawable:
     network_map: NDArray[np.float32]
     frame_hw: tuple[int, int]
     spec: InputSpec
-    map_threshold: float
+    colours: ColourScale
     name: str
     origin: Frame | Path | None
 
@@ -108,7 +109,7 @@ class Drawable:
             picture,
             map_to_frame(self.network_map, self.frame_hw, self.spec) if located else None,
             ((item.x, item.y, item.width, item.height) for item in self.regions),
-            map_threshold=self.map_threshold,
+            colours=self.colours,
             is_anomalous=self.is_anomalous,
         )
 

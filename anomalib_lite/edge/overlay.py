@@ -1,8 +1,8 @@
 """The heat map over a frame: pure pixels, the same in reports, notebooks and saved pictures.
 
-The colour scale is anchored at the threshold, never at the picture: the same colour means the same
-score on every frame of a model: clear below half the threshold, yellow as it comes near, red above
-it. A good part stays uncoloured.
+The colour scale is anchored at good images, never at the picture: the same colour means the same
+map value on every frame of a model: clear up to halfway between what a usual good image reaches
+and the threshold, yellow as it comes near, red above it. A good part stays uncoloured.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.frames import Frame
 
-LEVELS = (0.5, 0.9, 1.0, 1.5, 2.0)
-"""Map value divided by the map threshold, where the colours below apply; between them, linear."""
+LEVELS = (0.5, 0.9, 1.0, 2.0, 3.0)
+"""`ColourScale.levels` where the colours below apply; between them, linear."""
 
 COLOURS_RGB = ((255, 235, 60), (255, 200, 0), (255, 90, 0), (230, 0, 0), (140, 0, 60))
 OPACITIES = (0.0, 0.35, 0.55, 0.65, 0.75)
@@ -31,7 +32,7 @@ def draw_verdict(
     anomaly_map: NDArray[np.float32] | None,
     boxes: Iterable[tuple[int, int, int, int]],
     *,
-    map_threshold: float,
+    colours: ColourScale,
     is_anomalous: bool,
 ) -> NDArray[np.uint8]:
     """Blend the anomaly map over a picture, box the regions, frame it in the verdict's colour.
@@ -40,13 +41,13 @@ def draw_verdict(
         picture: RGB `uint8 (H, W, 3)`.
         anomaly_map: raw map `(H, W)`; None paints nothing.
         boxes: regions as `(x, y, width, height)`, pixels.
-        map_threshold: anchors the colours.
+        colours: anchors the colours.
         is_anomalous: red frame, else green.
 
     Returns:
         A new RGB `uint8 (H, W, 3)`.
     """
-    drawn = picture if anomaly_map is None else paint(picture, anomaly_map, map_threshold)
+    drawn = picture if anomaly_map is None else paint(picture, anomaly_map, colours)
     drawn = drawn.copy()
     thick = max(1, round(min(drawn.shape[:2]) / 250))
     for x, y, width, height in boxes:
@@ -57,22 +58,22 @@ def draw_verdict(
 
 
 def paint(
-    picture: NDArray[np.uint8], anomaly_map: NDArray[np.float32], map_threshold: float
+    picture: NDArray[np.uint8], anomaly_map: NDArray[np.float32], colours: ColourScale
 ) -> NDArray[np.uint8]:
     """Blend a raw map over a picture of the same size.
 
     Args:
         picture: RGB `uint8 (H, W, 3)`.
         anomaly_map: raw map `(H, W)`.
-        map_threshold: anchors the colours.
+        colours: anchors the colours.
 
     Returns:
         A new RGB `uint8 (H, W, 3)`.
     """
-    level = anomaly_map / max(map_threshold, 1e-12)
+    level = colours.levels(anomaly_map)
     opacity = np.interp(level, LEVELS, OPACITIES, left=0.0)[:, :, None]
-    colours = np.asarray(COLOURS_RGB, np.float64)
-    colour = np.stack([np.interp(level, LEVELS, column) for column in colours.T], axis=2)
+    bands = np.asarray(COLOURS_RGB, np.float64).T
+    colour = np.stack([np.interp(level, LEVELS, band) for band in bands], axis=2)
     blended = picture * (1 - opacity) + colour * opacity
     return np.ascontiguousarray(blended.round().astype(np.uint8))
 

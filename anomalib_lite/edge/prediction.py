@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.drawing import Drawable
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame
+
+_UNPAINTED = ColourScale(np.inf)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Prediction(Drawable):
         network_map: raw anomaly map as the network gives it, float32 `(h, w)`.
         frame_hw: size of the frame `(H, W)`.
         spec: the input declaration, for the way back to frame coordinates.
-        map_threshold: map value that anchors the colours of pictures.
+        colours: map values that anchor the colours of pictures.
         name: what the source calls the frame, or empty.
         origin: the frame itself where it was asked to be kept, the file to read it from again, or
             None.
@@ -79,10 +82,15 @@ class Prediction(Drawable):
     network_map: NDArray[np.float32]
     frame_hw: tuple[int, int]
     spec: InputSpec
-    map_threshold: float = np.inf
+    colours: ColourScale = _UNPAINTED
     name: str = ""
     origin: Frame | Path | None = None
     extra: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def map_threshold(self) -> float:
+        """Raw map value above which a pixel belongs to a region."""
+        return self.colours.threshold
 
     @cached_property
     def anomaly_map(self) -> NDArray[np.float32]:
@@ -134,7 +142,7 @@ def make_prediction(
         network_map=network_map,
         frame_hw=frame_hw,
         spec=spec,
-        map_threshold=calibration.map_threshold,
+        colours=calibration.colours,
         extra=extra,
     )
 

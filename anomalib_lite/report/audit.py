@@ -121,7 +121,7 @@ def _pictures(
             item.frame,
             item.prediction.network_map if report.localises else None,
             spec=item.prediction.spec,
-            map_threshold=report.calibration.map_threshold,
+            colours=report.calibration.colours,
         )
     return pictures
 

@@ -17,7 +17,8 @@ from anomalib_lite.report.pictures import Picture, data_uri
 from anomalib_lite.report.style import CSS, SORT_SCRIPT
 
 _LEGEND_GREY = 150
-_LEGEND_STEPS, _LEGEND_PX = 60, 6
+_LEGEND_STEPS, _LEGEND_PX, _LEGEND_MARGIN = 60, 6, 20
+_LEGEND_END = 3.25
 _LONGEST_VALUE = 400
 _MOST_LISTED = 50
 
@@ -78,7 +79,7 @@ def cards(items: Iterable[Markup]) -> Markup:
     return tag("div", items, class_="cards")
 
 
-def hint(headline: str, text: str, kind: str = "") -> Markup:
+def hint(headline: str, text: Child, kind: str = "") -> Markup:
     """A remark that should not be overlooked; `kind` is "", `bad` or `fine`."""
     return tag("p", tag("strong", headline), text, class_=f"hint {kind}".strip())
 
@@ -197,14 +198,14 @@ def gallery(figures: Iterable[Markup]) -> Markup:
 
 def colour_legend(note: str | None = None) -> Markup:
     """The heat map's colours over grey, with what they mean; `note` is added."""
-    levels = (np.arange(_LEGEND_STEPS) + 0.5) * (2.25 / _LEGEND_STEPS)
+    levels = (np.arange(_LEGEND_STEPS) + 0.5) * (_LEGEND_END / _LEGEND_STEPS)
     opacity = np.interp(levels, LEVELS, OPACITIES, left=0.0)
     columns = [np.interp(levels, LEVELS, column) for column in np.asarray(COLOURS_RGB).T]
     shown = [column * opacity + _LEGEND_GREY * (1 - opacity) for column in columns]
     boxes = [
         tag(
             "rect",
-            x=index * _LEGEND_PX + 20,
+            x=index * _LEGEND_PX + _LEGEND_MARGIN,
             y=0,
             width=_LEGEND_PX,
             height=14,
@@ -213,24 +214,26 @@ def colour_legend(note: str | None = None) -> Markup:
         for index in range(_LEGEND_STEPS)
     ]
     wide = _LEGEND_STEPS * _LEGEND_PX
+    threshold_px = number(_LEGEND_MARGIN + wide / _LEGEND_END)
     labels = [
-        tag("text", words, x=number(20 + level / 2.25 * wide), y=28, text_anchor="middle")
-        for level, words in ((0, "0"), (0.5, "½"), (1, "threshold"), (1.5, "1½ ×"), (2, "2 ×"))
+        tag("text", "usual good image", x=0, y=28),
+        tag("text", "threshold", x=threshold_px, y=28, text_anchor="middle"),
     ]
     drawn = tag(
         "svg",
         join(boxes),
         join(labels),
         role="img",
-        aria_label="Colour scale: clear below half the map threshold, yellow near it, "
-        "orange at it, dark red from twice the threshold",
-        viewBox=f"0 0 {wide + 40} 32",
-        width=wide + 40,
+        aria_label="Colour scale: clear up to halfway between what a usual good image reaches "
+        "and the map threshold, yellow near it, orange at it, dark red two such gaps above it",
+        viewBox=f"0 0 {wide + 2 * _LEGEND_MARGIN} 32",
+        width=wide + 2 * _LEGEND_MARGIN,
         height=32,
     )
     words = (
-        "Colours are anchored at the calibrated map threshold and mean the same on every picture: "
-        "clear below half of it, red above it. They are never stretched to fit one picture."
+        "Colours are anchored at good images and mean the same on every picture: clear up to "
+        "halfway between the highest place of a usual good image and the calibrated map threshold, "
+        "red above the threshold. They are never stretched to fit one picture."
     )
     said = words if note is None else f"{words} {note}"
     return tag("div", drawn, tag("p", said, class_="note"), class_="legend")

@@ -23,9 +23,9 @@ def overlay(frame: Frame, prediction: Prediction, calibration: Calibration) -> N
     Args:
         frame: decoded frame `(H, W[, C])`.
         prediction: its result.
-        calibration: gives the map threshold that anchors the colours.
+        calibration: anchors the colours.
     """
-    return replace(prediction, map_threshold=calibration.map_threshold).picture(frame)
+    return replace(prediction, colours=calibration.colours).picture(frame)
 
 
 def write_heatmap(

@@ -73,7 +73,7 @@ def _run(
     calibration = Calibration.from_dict(record["calibration"])
     parts = _read_parts(home / "runs" / f"{key}.scores.jsonl")
     maps = _read_maps(home / "runs" / f"{key}.maps.npz", len(parts))
-    rejects, misses = worst_examples(record, parts, maps, calibration.map_threshold)
+    rejects, misses = worst_examples(record, parts, maps, calibration.colours)
     return Run(
         key=key,
         data=name,

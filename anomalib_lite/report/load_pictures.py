@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.data.adapters import open_dataset
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.errors import AnomalibLiteError, FrameError
 from anomalib_lite.edge.frames import Frame, read_frame
 from anomalib_lite.edge.prepare import InputSpec
@@ -39,7 +40,7 @@ def worst_examples(
     record: Mapping[str, Any],
     parts: Sequence[Part],
     worst: WorstMaps | None,
-    map_threshold: float,
+    colours: ColourScale,
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Good parts with the highest scores, and anomalous parts with the lowest.
 
@@ -52,7 +53,7 @@ def worst_examples(
         examples = lists[int(is_miss)]
         if len(examples) < _MOST_EXAMPLES:
             path = Path(str(record["root"]), parts[index].frame)
-            examples.append(_example(parts[index], path, network_map, spec, map_threshold, masks))
+            examples.append(_example(parts[index], path, network_map, spec, colours, masks))
     return tuple(lists[0]), tuple(lists[1])
 
 
@@ -72,7 +73,7 @@ def _example(
     path: Path,
     network_map: NDArray[np.float32] | None,
     spec: InputSpec,
-    map_threshold: float,
+    colours: ColourScale,
     masks: Mapping[Path, Sequence[Path]],
 ) -> Example:
     try:
@@ -80,7 +81,7 @@ def _example(
     except FrameError:
         return Example(part, None)
     mask = _union(masks.get(path.resolve(), ()), frame)
-    picture = make_picture(frame, network_map, spec=spec, map_threshold=map_threshold, mask=mask)
+    picture = make_picture(frame, network_map, spec=spec, colours=colours, mask=mask)
     return Example(part, picture, outlined=mask is not None and picture.heat is not None)
 
 

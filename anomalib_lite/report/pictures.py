@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.overlay import as_rgb8, paint
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame
@@ -52,7 +53,7 @@ def make_picture(
     network_map: NDArray[np.float32] | None,
     *,
     spec: InputSpec,
-    map_threshold: float,
+    colours: ColourScale,
     mask: NDArray[Any] | None = None,
 ) -> Picture:
     """Shrink a frame and paint its map over it.
@@ -61,7 +62,7 @@ def make_picture(
         frame: decoded frame `(H, W[, C])`.
         network_map: raw map as the network gives it `(h, w)`; None or 1x1 leaves the heat map out.
         spec: the input declaration.
-        map_threshold: anchors the colours.
+        colours: anchors the colours.
         mask: true defect `(H, W)`, non-zero inside; drawn as an outline over the heat map.
     """
     rows, columns = frame.shape[:2]
@@ -71,7 +72,7 @@ def make_picture(
     plain = as_rgb8(small, spec.bit_depth)
     heat = None
     if network_map is not None and network_map.size > 1:
-        painted = paint(plain, map_to_frame(network_map, plain.shape[:2], spec), map_threshold)
+        painted = paint(plain, map_to_frame(network_map, plain.shape[:2], spec), colours)
         heat = encode_jpeg(painted if mask is None else _outlined(painted, mask))
     return Picture(encode_jpeg(plain), heat, size_wh[0], size_wh[1])
 

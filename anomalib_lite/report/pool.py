@@ -66,7 +66,7 @@ class PoolPage:
             item.frame,
             item.prediction.network_map,
             spec=item.prediction.spec,
-            map_threshold=self._report.calibration.map_threshold,
+            colours=self._report.calibration.colours,
         )
 
     def html(self, figures: Mapping[str, Any] | None = None) -> str:

@@ -24,13 +24,16 @@ from anomalib_lite.report.pictures import Highest, Picture, make_picture
 MOST_PICTURES = 24
 """Rejected frames with a picture: the highest scores."""
 
+MOST_ACCEPTED = 8
+"""Accepted frames with a picture: the highest scores, where an undetected defect would be."""
+
 _MOST_NAMES = 200
 _MOST_UNREADABLE = 200
 
 
 @dataclass(frozen=True, eq=False)
-class RejectedFrame:
-    """A rejected frame; `picture` is None for those that are only named.
+class JudgedFrame:
+    """A frame worth looking at; `picture` is None for those that are only named.
 
     `pairs` hold, where an explanation was asked for, its first region beside
     the nearest good patch.
@@ -40,6 +43,7 @@ class RejectedFrame:
     score: float
     p_value: float
     regions: int
+    is_anomalous: bool
     picture: Picture | None = None
     pairs: tuple[PairPicture, ...] = ()
 
@@ -73,8 +77,9 @@ class ProductionReport:
         self.unreadable_count = 0
         self.rejected_count = 0
         self._scores = array("d")
-        self._pictured: Highest[RejectedFrame] = Highest(MOST_PICTURES)
-        self._named: Highest[RejectedFrame] = Highest(_MOST_NAMES)
+        self._pictured: Highest[JudgedFrame] = Highest(MOST_PICTURES)
+        self._accepted: Highest[JudgedFrame] = Highest(MOST_ACCEPTED)
+        self._named: Highest[JudgedFrame] = Highest(_MOST_NAMES)
 
     def add(self, item: ScoredFrame, pairs: Sequence[PairPicture] = ()) -> None:
         """Take one frame's outcome, and its explanation; the frame itself is not kept."""
@@ -85,16 +90,17 @@ class ProductionReport:
                 self.unreadable[item.name] = item.error
             return
         self._scores.append(prediction.score)
+
+        def pictured() -> JudgedFrame:
+            picture = self._picture(item.frame, prediction)
+            return _judged(item.name, prediction, picture, tuple(pairs[:1]))
+
         if not prediction.is_anomalous:
+            self._accepted.offer(prediction.score, pictured)
             return
         self.rejected_count += 1
-        self._named.offer(prediction.score, lambda: _rejected(item.name, prediction, None))
-        self._pictured.offer(
-            prediction.score,
-            lambda: _rejected(
-                item.name, prediction, self._picture(item.frame, prediction), tuple(pairs[:1])
-            ),
-        )
+        self._named.offer(prediction.score, lambda: _judged(item.name, prediction, None))
+        self._pictured.offer(prediction.score, pictured)
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -102,12 +108,17 @@ class ProductionReport:
         return np.frombuffer(self._scores, np.float64) if self._scores else np.zeros(0)
 
     @property
-    def pictured(self) -> list[RejectedFrame]:
+    def pictured(self) -> list[JudgedFrame]:
         """Rejected frames with the highest scores, with pictures, highest first."""
         return self._pictured.items()
 
     @property
-    def named(self) -> list[RejectedFrame]:
+    def accepted(self) -> list[JudgedFrame]:
+        """Accepted frames with the highest scores, with pictures, highest first."""
+        return self._accepted.items()
+
+    @property
+    def named(self) -> list[JudgedFrame]:
         """The rejected frames that follow, highest first."""
         return self._named.items()[MOST_PICTURES:]
 
@@ -118,16 +129,22 @@ class ProductionReport:
             frame,
             prediction.network_map,
             spec=self.spec,
-            map_threshold=self.calibration.map_threshold,
+            colours=self.calibration.colours,
         )
 
 
-def _rejected(
+def _judged(
     name: str,
     prediction: Prediction,
     picture: Picture | None,
     pairs: tuple[PairPicture, ...] = (),
-) -> RejectedFrame:
-    return RejectedFrame(
-        name, prediction.score, prediction.p_value, len(prediction.regions), picture, pairs
+) -> JudgedFrame:
+    return JudgedFrame(
+        name,
+        prediction.score,
+        prediction.p_value,
+        len(prediction.regions),
+        prediction.is_anomalous,
+        picture,
+        pairs,
     )

@@ -37,40 +37,12 @@ from anomalib_lite.report.plots import (
     scores_in_order,
     share_bars,
 )
-from anomalib_lite.report.production import ProductionReport, RejectedFrame
+from anomalib_lite.report.production import JudgedFrame, ProductionReport
+from anomalib_lite.report.production_words import ADVICE, COMPARED, P_VALUES, SAID
 from anomalib_lite.report.statistics import P_BINS, Drift, p_value_shares, score_drift
 from anomalib_lite.report.words import counted, interval, percent, promise
 
-_ADVICE = {
-    "few": (
-        "Too few frames to see a drift",
-        "At least 20 frames and 10 calibration images are needed.",
-        "",
-    ),
-    "flood": (
-        "More than half of the frames are rejected",
-        "Either the batch is bad, or lamp, lens, position or material have changed. Look at the "
-        "rejected frames: colour all over a good-looking part means that the scene has changed.",
-        "bad",
-    ),
-    "none": (
-        "No drift seen",
-        "Frames that pass score like the good images of the calibration.",
-        "fine",
-    ),
-    "higher": (
-        "Frames that pass score higher than the calibration images",
-        "Lamp, lens, position or material may have changed: more good parts will be rejected than "
-        "promised. Look at the frames, then add good ones to the fit and calibrate again.",
-        "bad",
-    ),
-    "lower": (
-        "Frames that pass score lower than the calibration images",
-        "The scene has become easier, darker or blurred: a defect may pass. Check focus and lamp; "
-        "if the change is wanted, fit and calibrate again.",
-        "bad",
-    ),
-}
+_ACCEPTED = "accepted"
 
 
 def write_production(report: ProductionReport, path: str | Path) -> Path:
@@ -90,7 +62,7 @@ def render_production(report: ProductionReport) -> str:
         body += [_advice(drift), _scores(report), _drift(report, drift)]
     else:
         body.append(hint("Nothing could be judged", "No frame has a score.", "bad"))
-    body.append(_rejected(report))
+    body += [_rejected(report), _accepted(report)]
     body.append(explanations([(each.name, each.pairs) for each in report.pictured]))
     if report.unreadable_count:
         body.append(
@@ -132,8 +104,9 @@ def _headline(report: ProductionReport) -> Markup:
 
 
 def _advice(drift: Drift) -> Markup:
-    headline, text, kind = _ADVICE[drift.verdict]
-    return hint(headline, text, kind)
+    headline, text, kind = ADVICE[drift.verdict]
+    shown = tag("a", "highest accepted frames", href=f"#{_ACCEPTED}")
+    return hint(headline, [text, " See the ", shown, "."] if drift.frames else text, kind)
 
 
 def _scores(report: ProductionReport) -> Markup:
@@ -174,13 +147,6 @@ def _drift(report: ProductionReport, drift: Drift) -> Markup:
     bars = share_bars(
         shares, 1 / P_BINS, Axis(0, 1, "p-value"), f"Shares of p-values in ten bins: {spoken}"
     )
-    if drift.verdict == "flood":
-        return section("Drift", bars)
-    words = (
-        "The p-value of a frame is the share of good frames expected to score at least as high. "
-        "Were all frames good and like the calibration images, every bar would be near the dashed "
-        "line. A heap at the left end is defects; a slope over the whole width is drift."
-    )
     values = {
         "accepted frames compared": drift.frames,
         "calibration images compared": drift.samples,
@@ -191,7 +157,9 @@ def _drift(report: ProductionReport, drift: Drift) -> Markup:
         else drift.median_p,
     }
     remark = "Frames that follow each other are alike: this is a hint, not a proof."
-    text = tag("div", tag("p", words), facts(values), tag("p", remark, class_="note"))
+    told = tag("p", tag("strong", SAID[drift.verdict]), " ", COMPARED, P_VALUES)
+    compared = facts(values) if drift.verdict != "flood" else None
+    text = tag("div", told, compared, tag("p", remark, class_="note"))
     return section("Drift", tag("div", bars, text, class_="beside"))
 
 
@@ -211,25 +179,47 @@ def _rejected(report: ProductionReport) -> Markup:
     pictured, named = report.pictured, report.named
     if not pictured:
         return section("Rejected frames", tag("p", "No frame was rejected.", class_="empty"))
-    painted = any(frame.picture and frame.picture.heat for frame in pictured)
     left = report.rejected_count - len(pictured) - len(named)
     return section(
         "Rejected frames",
         tag("p", f"The {len(pictured)} highest scores of {report.rejected_count} rejected frames.")
         if report.rejected_count > len(pictured)
         else tag("p", "Highest score first."),
-        colour_legend() if painted else None,
+        colour_legend() if _painted(pictured) else None,
         gallery(_figure(frame, report.calibration.threshold) for frame in pictured),
         _names(named, report.calibration.threshold) if named else None,
         tag("p", f"and {left} more: see results.jsonl", class_="note") if left > 0 else None,
     )
 
 
-def _figure(frame: RejectedFrame, threshold: float) -> Markup:
+def _accepted(report: ProductionReport) -> Markup | None:
+    """Whoever reads of no reject must see what a defect that passed would look like."""
+    shown, rejected = report.accepted, report.pictured
+    if not shown:
+        return None
+    passed = report.scores.size - report.rejected_count
+    return section(
+        "Highest accepted frames",
+        tag(
+            "p",
+            f"{'The highest scores' if passed > len(shown) else 'All'} of {passed} accepted "
+            "frames, highest first: a defect that passed is most likely among them.",
+        ),
+        colour_legend() if _painted(shown) and not _painted(rejected) else None,
+        gallery(_figure(frame, report.calibration.threshold) for frame in shown),
+        anchor=_ACCEPTED,
+    )
+
+
+def _painted(frames: list[JudgedFrame]) -> bool:
+    return any(frame.picture and frame.picture.heat for frame in frames)
+
+
+def _figure(frame: JudgedFrame, threshold: float) -> Markup:
     name = shorten(frame.name)
     places = f" · {frame.regions} region" + ("" if frame.regions == 1 else "s")
     caption: list[Child] = [
-        verdict(True, wrong=True),
+        verdict(frame.is_anomalous, wrong=frame.is_anomalous),
         f" · score {frame.score:.4g} ({relative(frame.score, threshold)})",
         f" · p\u00a0=\u00a0{frame.p_value:.3g}",
         places if frame.regions else None,
@@ -239,7 +229,7 @@ def _figure(frame: RejectedFrame, threshold: float) -> Markup:
     return figure(frame.picture, name, caption)
 
 
-def _names(named: list[RejectedFrame], threshold: float) -> Markup:
+def _names(named: list[JudgedFrame], threshold: float) -> Markup:
     rows = [
         [
             Cell(shorten(frame.name)),

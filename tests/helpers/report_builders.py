@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from anomalib_lite.edge.calibration import Calibration, Operating
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.metrics import auroc, average_precision
 from anomalib_lite.report.data import CurveData, Example, Part, Run
@@ -74,7 +75,7 @@ def picture(seed: int = 0, size: int = 48) -> Picture:
     rng = np.random.default_rng(seed)
     frame = rng.integers(0, 256, (size, size, 3), np.uint8)
     network_map = rng.random((8, 8), np.float32) * 2
-    return make_picture(frame, network_map, spec=SPEC, map_threshold=1.0)
+    return make_picture(frame, network_map, spec=SPEC, colours=ColourScale(1.0))
 
 
 PARTS = (

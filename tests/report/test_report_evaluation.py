@@ -105,7 +105,7 @@ def test_a_promise_that_needs_more_images_is_called_so() -> None:
 
 def test_heat_maps_come_with_their_legend() -> None:
     found = page(run())
-    assert "Colours are anchored at the calibrated map threshold" in found.text
+    assert "Colours are anchored at good images" in found.text
     assert "never stretched to fit one picture" in found.text
     assert len(found.all("img")) == 4  # one false reject and one miss, each with its heat map
 

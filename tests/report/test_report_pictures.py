@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_builders import SPEC
 
+from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.overlay import COLOURS_RGB, LEVELS, OPACITIES, paint
 from anomalib_lite.report.pictures import (
     SIDE_PX,
@@ -27,19 +28,19 @@ def decode(jpeg: bytes) -> np.ndarray:
 def test_a_good_map_leaves_the_frame_as_it_is() -> None:
     frame = np.full((4, 4, 3), 90, np.uint8)
     faint = np.linspace(0, 0.49, 16, dtype=np.float32).reshape(4, 4)
-    assert np.array_equal(paint(frame, faint, 1.0), frame)
+    assert np.array_equal(paint(frame, faint, ColourScale(1.0)), frame)
 
 
 def test_the_same_map_value_has_the_same_colour_on_every_picture() -> None:
     frame = np.full((1, 2, 3), 100, np.uint8)
-    calm = paint(frame, np.array([[0.0, 0.8]], np.float32), 1.0)
-    wild = paint(frame, np.array([[50.0, 0.8]], np.float32), 1.0)
+    calm = paint(frame, np.array([[0.0, 0.8]], np.float32), ColourScale(1.0))
+    wild = paint(frame, np.array([[50.0, 0.8]], np.float32), ColourScale(1.0))
     assert np.array_equal(calm[0, 1], wild[0, 1])
 
 
 def test_at_the_threshold_the_colour_is_the_one_of_the_scale() -> None:
     frame = np.zeros((1, 1, 3), np.uint8)
-    painted = paint(frame, np.array([[7.5]], np.float32), 7.5)[0, 0]
+    painted = paint(frame, np.array([[7.5]], np.float32), ColourScale(7.5))[0, 0]
     at = LEVELS.index(1.0)
     expected = [round(channel * OPACITIES[at]) for channel in COLOURS_RGB[at]]
     assert painted.tolist() == pytest.approx(expected, abs=1)
@@ -57,7 +58,7 @@ def test_at_the_threshold_the_colour_is_the_one_of_the_scale() -> None:
 def test_pictures_are_shrunk_and_never_enlarged(
     shape: tuple[int, ...], size_wh: tuple[int, int]
 ) -> None:
-    made = make_picture(np.zeros(shape, np.uint8), None, spec=SPEC, map_threshold=1.0)
+    made = make_picture(np.zeros(shape, np.uint8), None, spec=SPEC, colours=ColourScale(1.0))
     assert (made.width, made.height) == size_wh
     assert decode(made.plain).shape == (*size_wh[::-1], 3)
     assert made.heat is None
@@ -66,7 +67,7 @@ def test_pictures_are_shrunk_and_never_enlarged(
 def test_a_model_that_does_not_localise_gets_no_heat_map() -> None:
     frame = np.zeros((32, 32, 3), np.uint8)
     single = np.ones((1, 1), np.float32)
-    assert make_picture(frame, single, spec=SPEC, map_threshold=1.0).heat is None
+    assert make_picture(frame, single, spec=SPEC, colours=ColourScale(1.0)).heat is None
 
 
 def test_the_labelled_defect_is_outlined_and_not_covered() -> None:
@@ -74,7 +75,7 @@ def test_the_labelled_defect_is_outlined_and_not_covered() -> None:
     mask = np.zeros((200, 200), np.uint8)
     mask[90:110, 90:110] = 255
     empty = np.zeros((8, 8), np.float32)
-    made = make_picture(frame, empty, spec=SPEC, map_threshold=1.0, mask=mask)
+    made = make_picture(frame, empty, spec=SPEC, colours=ColourScale(1.0), mask=mask)
     assert made.heat is not None
     changed = np.abs(decode(made.heat).astype(int) - 128).max(axis=2) > 60
     assert changed.any()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from report_builders import NASTY, SPEC, Page, calibration
 
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.scoring import ScoredFrame
-from anomalib_lite.report.production import MOST_PICTURES, ProductionReport
+from anomalib_lite.report.production import MOST_ACCEPTED, MOST_PICTURES, ProductionReport
 from anomalib_lite.report.production_page import render_production, write_production
 
 KNOWN = calibration()
@@ -58,6 +59,46 @@ def test_the_page_is_complete_and_escaped() -> None:
     assert found.text.count(NASTY) == 4
 
 
+def test_a_lot_of_defects_that_nobody_noticed_is_shown_and_nobody_is_told_to_learn_them() -> None:
+    defective = [scored(f"lot/{k:02d}.png", 1.08 + k / 400) for k in range(18)]
+    made = report(*good_frames(6, -0.1), *defective)
+    found = Page.of(render_production(made))
+    assert made.rejected_count == 0
+    assert [frame.name for frame in made.accepted] == [f"lot/{k:02d}.png" for k in range(17, 9, -1)]
+    assert len(found.all("img")) == 2 * MOST_ACCEPTED
+    defects, learn = found.text.index("Undetected defects"), found.text.index("add frames")
+    assert defects < found.text.index("never add such frames to the fit") < learn
+    assert "frames that a person has found good" in found.text
+    assert "The highest scores of 24 accepted frames" in found.text
+
+
+@pytest.mark.parametrize(
+    ("shift", "count", "said"),
+    [
+        (0.0, 200, "does not prove that no defect has passed"),
+        (0.1, 200, "Undetected defects, or a drift"),
+        (-0.1, 200, "Undetected defects, or a drift"),
+        (0.2, 200, "Either these parts are defective, or"),
+        (0.0, 5, "only a person can tell whether defects pass"),
+    ],
+)
+def test_each_verdict_names_defects_explains_drift_and_shows_the_highest_accepted(
+    shift: float, count: int, said: str
+) -> None:
+    found = Page.of(render_production(report(*good_frames(count, shift))))
+    assert said in found.text
+    assert "Drift is a change of the scene" in found.text
+    assert {"href": "#accepted"} in found.all("a")
+    assert any(head.get("id") == "accepted" for head in found.all("h2"))
+
+
+def test_accepted_frames_are_shown_beside_rejected_ones_under_one_legend() -> None:
+    found = Page.of(render_production(report(*good_frames(30, -0.2), scored("bad.png", 5.0))))
+    assert len(found.all("img")) == 2 * (MOST_ACCEPTED + 1)
+    assert found.text.count("Colours are anchored") == 1
+    assert "rejected · score 5 " in found.text
+
+
 def test_only_the_worst_frames_have_pictures_and_the_next_are_named() -> None:
     made = report(*(scored(f"{k:03d}.png", 2 + k / 100) for k in range(300)))
     found = Page.of(render_production(made))
@@ -71,7 +112,8 @@ def test_only_the_worst_frames_have_pictures_and_the_next_are_named() -> None:
 def test_frames_are_not_kept() -> None:
     made = report(*good_frames(100))
     assert made.scores.size == 100
-    assert made.pictured == [] or all(frame.picture for frame in made.pictured)
+    assert all(frame.picture for frame in made.pictured + made.accepted)
+    assert len(made.accepted) == MOST_ACCEPTED
     assert not any(isinstance(value, ScoredFrame) for value in vars(made).values())
 
 
