@@ -7,14 +7,27 @@
 
 Attributes load on first use, so importing the package costs next to nothing; `EdgeModel` and the
 other names of `anomalib_lite.edge` never need torch.
+
+Nothing is sent: importing the package switches off what ONNX Runtime and others report home.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+QUIET = {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
+"""Environment variables that silence other packages; ONNX Runtime reads its own when imported."""
+
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)  # who wants one of them back has set it already
 
 _HOMES = {
     "AnomalyEstimator": "anomalib_lite.detector.estimator",

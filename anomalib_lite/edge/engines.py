@@ -1,10 +1,16 @@
-"""Inference engines: what runs the exported graph. Each takes and gives the same arrays."""
+"""Inference engines: what runs the exported graph. Each takes and gives the same arrays.
+
+Threads: `run` may be called from any number of threads at once; a call sees its own frames only and
+gives arrays that belong to the caller.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +20,7 @@ from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.metadata import METADATA_KEY
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS, Outputs
+from anomalib_lite.edge.quiet import import_onnxruntime, import_openvino
 
 
 class Engine(Protocol):
@@ -44,7 +51,7 @@ class Engine(Protocol):
         """Names of the graph's outputs beyond the standard two."""
 
     def run(self, prepared: Prepared) -> Outputs:
-        """One inference."""
+        """One inference; safe to call from several threads at once."""
 
 
 _BF16_ROUNDING = 20.0
@@ -70,8 +77,7 @@ class OnnxRuntimeEngine:
         threads: int | None = None,
         providers: list[str] | None = None,
     ) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         self.rounding = 1.0
@@ -134,7 +140,7 @@ class OpenVinoEngine:
         self, path: str | Path, *, threads: int | None = None, precision: str = "f32"
     ) -> None:
         try:
-            import openvino
+            openvino = import_openvino()
         except ImportError as error:
             raise SettingsError(
                 "OpenVINO is not installed; pip install 'anomalib-lite[openvino]', or use "
@@ -154,16 +160,33 @@ class OpenVinoEngine:
         }
         try:
             self._model = openvino.Core().compile_model(str(path), "CPU", config)
+            self._idle = deque([self._model.create_infer_request()])
         except RuntimeError as error:
             raise ModelFileError(f"{path}: OpenVINO cannot compile this file") from error
         self.name = f"openvino {openvino.__version__.split('-')[0]} CPU {precision}"
 
     def run(self, prepared: Prepared) -> Outputs:
         given = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
-        result = self._model(given)
-        score, anomaly_map = (np.array(result[name]) for name in STANDARD_OUTPUTS)
-        extra = {name: np.array(result[name]) for name in self.extra_outputs}
+        with self._request() as request:
+            result = request.infer(given)
+            score, anomaly_map = (np.array(result[name]) for name in STANDARD_OUTPUTS)
+            extra = {name: np.array(result[name]) for name in self.extra_outputs}
         return Outputs(score, anomaly_map, extra)
+
+    @contextmanager
+    def _request(self) -> Iterator[Any]:
+        """A request of one's own: it holds inputs and results, so two calls must not share one.
+
+        As many are kept as were ever at work at once.
+        """
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._model.create_infer_request()
+        try:
+            yield request
+        finally:
+            self._idle.append(request)
 
 
 def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine:
@@ -175,9 +198,7 @@ def open_engine(path: str | Path, engine: str, *, threads: int | None) -> Engine
     if engine == "onnxruntime":
         return OnnxRuntimeEngine(path, threads=threads)
     if engine == "cuda":
-        import onnxruntime
-
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if "CUDAExecutionProvider" not in import_onnxruntime().get_available_providers():
             raise SettingsError("this ONNX Runtime has no CUDA; install onnxruntime-gpu")
         return OnnxRuntimeEngine(
             path, threads=threads, providers=["CUDAExecutionProvider", "CPUExecutionProvider"]
