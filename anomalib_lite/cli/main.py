@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from anomalib_lite import __version__
+from anomalib_lite.cli.alone import alone
 from anomalib_lite.cli.audit import audit
 from anomalib_lite.cli.bench import bench
 from anomalib_lite.cli.check import check
@@ -47,7 +48,9 @@ WITH_DETECTOR = (fit, score_pool, evaluate)
 for panel, commands in COMMANDS.items():
     for command in commands:
         kind = DetectorCommand if command in WITH_DETECTOR else None
-        app.command(command.__name__.replace("_", "-"), cls=kind, rich_help_panel=panel)(command)
+        app.command(command.__name__.replace("_", "-"), cls=kind, rich_help_panel=panel)(
+            alone(command)
+        )
 
 _TRAINING_PACKAGES = frozenset({"onnx", "safetensors", "scipy", "sklearn", "timm", "torch"})
 _interrupted = False

@@ -15,34 +15,60 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import cv2
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LOADING_BYTES = 128 << 10
 _RUNNING_BYTES = 32 << 20
-
-
 _FITTING_BYTES = 1 << 30
+
+_own = False
+
+
+def own_process() -> None:
+    """Say that this process does nothing but this package's work, as the command line does.
+
+    Only then are its heap's thresholds set and OpenCV's messages silenced (a broken picture is
+    reported once, as a `FrameError`). Both hold for the whole process, so a program that has other
+    work decides for itself. No result depends on it.
+    """
+    global _own
+    _own = True
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @contextmanager
 def returned_after_use() -> Iterator[None]:
-    """Within it, large allocations are mapped one by one, so that freeing returns them.
+    """What is freed within it is returned to the system.
 
-    For loading. Afterwards the heap keeps up to 32 MB for re-use, as glibc's own adaptation would,
-    because mapping anew costs 2 ms in every inference. Does nothing where there is no glibc.
+    For loading. In a process of our own large allocations are mapped one by one; afterwards the
+    heap keeps up to 32 MB for re-use, as glibc's own adaptation would, because mapping anew costs
+    2 ms in every inference. Elsewhere the heap is trimmed once. Nothing where there is no glibc.
     """
-    with _thresholds(_LOADING_BYTES):
-        yield
+    if _own:
+        with _thresholds(_LOADING_BYTES):
+            yield
+        return
+    yield
+    _trim()
 
 
 @contextmanager
 def kept_for_reuse() -> Iterator[None]:
-    """Within it, freed memory stays with the process and is used again; afterwards it is returned.
+    """Within it, freed memory of a process of our own is used again; afterwards it is returned.
 
     For fitting: activations of tens of megabytes come and go with every batch, and mapping them
-    anew each time costs a fifth of a fit (docs/benchmarks.md).
+    anew each time costs a fifth of a fit (docs/benchmarks.md). Nothing elsewhere.
     """
+    if not _own:
+        yield
+        return
     with _thresholds(_FITTING_BYTES):
         yield
+    _trim()
+
+
+def _trim() -> None:
     libc = _libc()
     if libc is not None:
         libc.malloc_trim(0)

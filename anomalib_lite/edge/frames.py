@@ -28,11 +28,6 @@ Frame: TypeAlias = NDArray[Any]
 Exif: TypeAlias = Literal["apply", "ignore"]
 
 
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # a broken file is reported once, by us, as a FrameError
-
-
 def read_frame(
     path: str | Path,
     *,

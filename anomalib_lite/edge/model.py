@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.engines import Engine, open_engine
+from anomalib_lite.edge.engines import Engine
 from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
-from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import (
     Outputs,
@@ -23,6 +22,7 @@ from anomalib_lite.edge.outputs import (
     relative_difference,
     same_side,
 )
+from anomalib_lite.edge.own_engine import OwnEngine, refuse_replaced
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
@@ -81,11 +81,10 @@ class EdgeModel(Predicts):
     ) -> None:
         self.path = Path(path)
         with returned_after_use():
-            sealed = verify_seal(self.path)
-            self._engine: Engine = open_engine(self.path, plain(engine), threads=plain(threads))
+            self._options = {"engine": plain(engine), "threads": plain(threads)}
+            self._own = OwnEngine(self.path, **self._options)
             self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
-            if not sealed:
-                raise damaged(path)
+            self._own.require_seal()
             self.spec: InputSpec = self._metadata.spec
             self.inputs: Inputs = self._metadata.inputs
             self.calibration: Calibration = self._metadata.calibration
@@ -114,6 +113,16 @@ class EdgeModel(Predicts):
     def protocol(self) -> str:
         """How it judges, in words, where that is not the published method; else empty."""
         return str(self.about.get("detector", {}).get("protocol", ""))
+
+    @property
+    def _engine(self) -> Engine:
+        return self._own.current
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied by its file, which is opened again and must be the same still."""
+        location = str(self.path.absolute())
+        kept = {"path": self.path, "calibration": self.calibration}
+        return _opened_again, (type(self), location, self._options, self._engine.metadata), kept
 
     @property
     def engine(self) -> str:
@@ -180,6 +189,15 @@ class EdgeModel(Predicts):
                 f"{worst.name!r}: expected {worst.expected:.6g}, got {worst.measured:.6g} with "
                 f"{self.engine}; the file is damaged or this engine computes differently"
             )
+
+
+def _opened_again(
+    kind: type[EdgeModel], path: str, options: dict[str, Any], expected: str
+) -> EdgeModel:
+    """What a pickle of a model calls; the self-test runs, since the machine may be another one."""
+    model = kind(path, **options)
+    refuse_replaced(model.path, model._engine.metadata, expected)
+    return model
 
 
 @dataclass(frozen=True)
