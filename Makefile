@@ -31,8 +31,8 @@ lint: $(STAMP)  ## ruff: lint and format check
 types: $(STAMP)  ## mypy --strict
 	$(BIN)/mypy
 
-unit: $(STAMP)  ## the test suite
-	$(BIN)/python -m pytest
+unit: $(STAMP)  ## the test suite, on two cores
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 bench: $(STAMP)  ## measure the bars of docs/benchmarks.md on this machine
 	$(BIN)/python benchmarks/bars.py

@@ -204,6 +204,7 @@ def _refuse_misspelt(detector: str, settings: Mapping[str, Any]) -> None:
     """
     arguments = signature(Predictor.__init__).parameters.keys() - {"self", "settings"}
     for name in settings:
-        meant = did_you_mean(name, sorted(arguments))
+        # `mvg.layers` is of a part, whatever it resembles.
+        meant = "" if "." in name else did_you_mean(name, sorted(arguments))
         if meant and name not in {setting.name for setting in describe_settings(detector)}:
             raise SettingsError(f"{name!r} is no argument{meant} and no setting of {detector}")

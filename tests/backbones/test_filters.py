@@ -91,7 +91,10 @@ def test_layers_are_chosen_shallow_to_deep(layers, expected):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layers": ["octave4"]}, "has no layer ['octave4']; choose from octave1, octave2"),
+        (
+            {"layers": ["octave4"]},
+            "has no layer ['octave4'] (did you mean octave3?); choose from",
+        ),
         ({"layers": []}, "choose from octave1"),
         ({"weights": "some.safetensors"}, "has no weights; leave --weights out"),
     ],

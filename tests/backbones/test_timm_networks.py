@@ -117,7 +117,11 @@ def test_a_network_without_a_class_token_says_so():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet81", {}, "unknown backbone 'resnet81'; choose 'pdn_edge' or a timm name (simi"),
+        (
+            "resnet81",
+            {},
+            "unknown backbone 'resnet81' (did you mean resnet18?); choose 'pdn_edge'",
+        ),
         ("", {}, "unknown backbone ''"),
         (
             "resnet18",

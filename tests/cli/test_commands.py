@@ -334,11 +334,11 @@ def test_an_interrupted_fit_writes_nothing(good_folder, tmp_path):
     program = (
         "import os, signal, sys\n"
         "from anomalib_lite.detector import image_stream as streams\n"
-        "prepare = streams.prepare\n"
+        "prepare = streams.prepare_view\n"
         "def stop(*arguments):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return prepare(*arguments)\n"
-        "streams.prepare = stop\n"
+        "streams.prepare_view = stop\n"
         "from anomalib_lite.cli.main import run\n"
         "run()\n"
     )

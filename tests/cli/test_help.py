@@ -4,6 +4,7 @@ import inspect
 from typing import get_args
 
 import pytest
+import typer.rich_utils
 
 from anomalib_lite.backbones.pdn import Size
 from anomalib_lite.cli import distill, evaluate, main, options
@@ -24,7 +25,8 @@ def shown(run, monkeypatch):
     """Help on a screen of 80 columns."""
 
     def call(*arguments):
-        monkeypatch.setenv("TERMINAL_WIDTH", "80")
+        # Read from the environment when it is imported, by whichever test comes first.
+        monkeypatch.setattr(typer.rich_utils, "MAX_WIDTH", 80)
         status, out, err = run(*arguments)
         assert (status, err) == (0, "")
         return out
