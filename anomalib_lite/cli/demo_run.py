@@ -32,6 +32,7 @@ from anomalib_lite.edge.frames import read_frame
 from anomalib_lite.edge.model import EdgeModel
 from anomalib_lite.edge.overlay import encode_png
 from anomalib_lite.edge.prediction import Prediction
+from anomalib_lite.edge.promise import percent
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
 from anomalib_lite.report.heatmaps import overlay
@@ -132,7 +133,7 @@ def _judge(
         good_rejected=f"{int(rejected[labels == 0].sum())} of {int((labels == 0).sum())}",
         defects_found=f"{int(rejected[labels == 1].sum())} of {int((labels == 1).sum())}",
         auroc=auroc(np.array([verdict.score for _, verdict in judged]), labels),
-        promise=f"≤ {operating.false_reject_rate:.1%}",
+        promise=f"{percent(operating.false_reject_rate)}, ≤ {percent(operating.upper_bound)}",
         frames_per_second=speed,
     )
 

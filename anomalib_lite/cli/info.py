@@ -43,8 +43,7 @@ def _lines(file: Path, document: dict[str, Any]) -> dict[str, str]:
         f"{len(about['data']['skipped'])} skipped (fingerprint "
         f"{about['data']['fingerprint'][:12]})",
         "threshold": f"{calibration['threshold']:.6g} ({calibration['method']})",
-        "false rejects": f"at most {calibration['false_reject_rate']:.2%} promised from "
-        f"{calibration['samples']} good images ({calibration['max_false_reject']:.2%} asked)",
+        "false rejects": calibration["promise"],
         "says where": "yes" if document["localises"] else "no, one score per frame",
         "versions": ", ".join(f"{name} {v}" for name, v in sorted(about["versions"].items())),
     }

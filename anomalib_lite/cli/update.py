@@ -114,14 +114,17 @@ def report_update(report: UpdateReport) -> None:
 def _table(report: UpdateReport) -> Table:
     from rich.table import Table
 
+    from anomalib_lite.edge.promise import percent
+
     then, now = report.operating
     kept, added = report.kept, report.added
     table = Table("", "before", "after")
     table.add_row("good images", str(report.images[0]), str(report.images[1]))
     table.add_row("threshold", f"{then.threshold:.4g}", f"{now.threshold:.4g}")
     table.add_row(
-        "promised false rejects", f"{then.false_reject_rate:.2%}", f"{now.false_reject_rate:.2%}"
+        "false rejects on average", percent(then.false_reject_rate), percent(now.false_reject_rate)
     )
+    table.add_row("  at most, 95 % confidence", percent(then.upper_bound), percent(now.upper_bound))
     for words, group in (("calibration images in both", kept), ("new images", added)):
         if not group.before.images:
             continue

@@ -28,7 +28,6 @@ from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
 from anomalib_lite.detector.out_of_fold import (
     FOLDS,
-    OUT_OF_FOLD,
     assign_folds,
     out_of_fold_scores,
     score_stream,
@@ -36,6 +35,7 @@ from anomalib_lite.detector.out_of_fold import (
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
+from anomalib_lite.edge.promise import OUT_OF_FOLD
 from anomalib_lite.edge.scoring import ScoredFrame, score_source
 from anomalib_lite.edge.sources import Source, SourceLike, open_good_images
 from anomalib_lite.scorers import FitContext, Progress, create_scorer

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.incremental import forget_images, learn_more
-from anomalib_lite.detector.out_of_fold import OUT_OF_FOLD, calibrate, checked_sample_weight
+from anomalib_lite.detector.out_of_fold import calibrate, checked_sample_weight
 from anomalib_lite.detector.predictor import Predictor
 from anomalib_lite.detector.products import product_indices
 from anomalib_lite.detector.thumbnails import Gallery, GalleryBuilder
@@ -22,6 +22,7 @@ from anomalib_lite.edge.errors import FitError, SourceError, telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.frame_like import ValueRange
 from anomalib_lite.edge.items import FramesLike, open_frames
+from anomalib_lite.edge.promise import OUT_OF_FOLD
 from anomalib_lite.edge.sources import require_good
 from anomalib_lite.scorers import Explain, FitContext, Progress
 from anomalib_lite.scorers.base import no_progress

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.promise import OUT_OF_FOLD
 from anomalib_lite.scorers import (
     CrossFit,
     FeatureStream,
@@ -25,7 +26,6 @@ from anomalib_lite.scorers import (
 )
 
 FOLDS = 5
-OUT_OF_FOLD = "out-of-fold"
 HOLDOUT_SHARE = 0.2
 _FEWEST = 3
 _SCANNED = 30

@@ -3,13 +3,16 @@
 With `n` scores of good images that the model has not seen, the conformal p-value of a new score `s`
 is `(1 + #{calibration >= s}) / (n + 1)` (Vovk et al. 2005; Laxhammar 2014 for anomaly detection).
 For good frames drawn like the calibration images `P(p <= alpha) <= alpha`, whatever the
-distribution of the scores. The finest rate that `n` images can promise is `1 / (n + 1)`.
+distribution of the scores. The finest rate that `n` images can promise is `1 / (n + 1)`. Where
+several images show one part, each counts `1 / (images of that part)` and n is the number of parts
+(`edge.promise`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,83 +22,10 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
-from anomalib_lite.edge.plain import is_number, plain
+from anomalib_lite.edge.plain import plain
+from anomalib_lite.edge.promise import OUT_OF_FOLD, RATES, Operating, images_needed, operating_point
 
-
-def images_needed(max_false_reject: float) -> int:
-    """Fewest good images that can promise a false-reject rate: `ceil(1 / rate) - 1`."""
-    return math.ceil(1.0 / max_false_reject - 1e-9) - 1
-
-
-@dataclass(frozen=True)
-class Operating:
-    """A threshold and what it promises.
-
-    Attributes:
-        threshold: raw score; above it a frame is anomalous.
-        false_reject_rate: promised upper bound on the share of good frames rejected.
-        requested: the rate that was asked for.
-        samples: number of good images behind the promise.
-        doubtful: further images, of which nobody knows whether they are good. The promise counts
-            them as good ones above the threshold.
-    """
-
-    threshold: float
-    false_reject_rate: float
-    requested: float
-    samples: int
-    doubtful: int = 0
-
-    @property
-    def honoured(self) -> bool:
-        """Whether the requested rate can be promised with these images."""
-        return self.false_reject_rate <= self.requested
-
-    def explain(self) -> str:
-        """One line for people: the promise, or why less is promised than was asked."""
-        if self.honoured:
-            return (
-                f"at most {_percent(self.requested)} of good frames rejected, "
-                f"from {self.samples} good images"
-            )
-        if self.doubtful:
-            return (
-                f"at most {_percent(self.false_reject_rate)} of good frames rejected "
-                f"({_percent(self.requested)} asked), from {self.samples} good images, were "
-                f"{self.doubtful} doubtful ones good, too"
-            )
-        return (
-            f"{_percent(self.requested)} needs at least {images_needed(self.requested)} good "
-            f"images; you have {self.samples}: the best that can be promised is "
-            f"{_percent(self.false_reject_rate)}"
-        )
-
-
-def operating_point(
-    scores: NDArray[np.floating[Any]], max_false_reject: float, doubtful: int = 0
-) -> Operating:
-    """Threshold for a requested false-reject rate from calibration scores `(n,)`.
-
-    The threshold is the k-th smallest score, `k = ceil((n + 1)(1 - rate))`; when `k > n` the
-    largest score is taken and the honest rate `1 / (n + 1)` is reported in place of the request.
-    Doubtful images have no part in the threshold; the rate is what it would be were they all good
-    and above it.
-    """
-    if not (is_number(max_false_reject) and 0 < max_false_reject < 1):
-        raise SettingsError(
-            f"the false-reject rate is {max_false_reject}; choose a value between 0 and 1"
-        )
-    ordered = np.sort(np.asarray(scores, np.float64))
-    n = ordered.size
-    if n == 0:
-        raise FitError("no good image is left for calibration; give at least 2 good images")
-    rank = math.ceil((n + 1) * (1 - max_false_reject) - 1e-9)
-    promised = (n + 1 - rank) / (n + 1) if rank <= n else 1 / (n + 1)
-    threshold = float(ordered[min(rank, n) - 1])
-    above = max(promised, 1 / (n + 1)) * (n + 1)
-    return Operating(
-        threshold, (above + doubtful) / (n + doubtful + 1), max_false_reject, n, doubtful
-    )
+__all__ = ["Calibration", "Operating", "images_needed", "operating_point"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,6 +45,10 @@ class Calibration:
         group_output: name of the extra output whose columns are the scores as each group.
         doubtful: images left out because nobody knows whether they are good; thresholds and
             promises count them as good ones that score above everything.
+        views: for each of `scores`, how many of them show the same part (or are copies, or
+            neighbours in a video); empty: one each.
+        map_views: the same for each of `map_peaks`.
+        group_views: the same for each score in `groups`.
     """
 
     scores: tuple[float, ...]
@@ -125,6 +59,9 @@ class Calibration:
     groups: dict[str, tuple[float, ...]] = field(default_factory=dict)
     group_output: str = ""
     doubtful: int = 0
+    views: tuple[int, ...] = ()
+    map_views: tuple[int, ...] = ()
+    group_views: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_scores(
@@ -135,29 +72,47 @@ class Calibration:
         max_false_reject: float,
         method: str,
         reference: dict[str, Any] | None = None,
+        origins: Sequence[Hashable] | NDArray[Any] | None = None,
     ) -> Calibration:
-        """Sort and check calibration scores; raises `FitError` when one is not finite."""
-        ordered = np.sort(np.asarray(scores, np.float32))
-        peaks = np.sort(np.asarray(map_peaks, np.float32))
-        if not (np.isfinite(ordered).all() and np.isfinite(peaks).all()):
+        """Sort and check calibration scores; raises `FitError` when one is not finite.
+
+        Args:
+            scores: image scores `(n,)`.
+            map_peaks: largest map values `(n,)`.
+            max_false_reject: requested false-reject rate.
+            method: how the images were kept from the fit.
+            reference: see the class.
+            origins: what each image shows, equal for images of one part `(n,)`; None: all differ.
+        """
+        given = np.asarray(scores, np.float32), np.asarray(map_peaks, np.float32)
+        if not all(np.isfinite(values).all() for values in given):
             raise FitError(
                 "some good images score NaN or infinity: the features are not finite; check the "
                 "weights file and the images listed as suspicious"
             )
-        calibration = cls(
-            tuple(ordered.tolist()),
-            tuple(peaks.tolist()),
+        sizes = views_of(origins)
+        (ordered, views), (peaks, map_views) = (in_order(values, sizes) for values in given)
+        operating_point(given[0], max_false_reject)
+        return cls(
+            ordered,
+            peaks,
             max_false_reject,
             method,
             reference or {},
+            views=views,
+            map_views=map_views,
         )
-        operating_point(ordered, max_false_reject)
-        return calibration
 
     @cached_property
     def operating(self) -> Operating:
         """The operating point at the requested rate."""
-        return operating_point(np.asarray(self.scores), self.max_false_reject, self.doubtful)
+        return operating_point(
+            np.asarray(self.scores),
+            self.max_false_reject,
+            self.doubtful,
+            self.views,
+            empirical=self.method.startswith(OUT_OF_FOLD),
+        )
 
     @property
     def threshold(self) -> float:
@@ -167,7 +122,12 @@ class Calibration:
     @cached_property
     def map_threshold(self) -> float:
         """Map value above which a pixel belongs to a region, from the good images' map peaks."""
-        return operating_point(np.asarray(self.map_peaks), self.max_false_reject).threshold
+        peaks = np.asarray(self.map_peaks)
+        return operating_point(peaks, self.max_false_reject, views=self.map_views).threshold
+
+    def at_rates(self) -> list[Operating]:
+        """The operating points at 0.5, 1, 2 and 5 %, to choose with open eyes."""
+        return [self.with_rate(rate).operating for rate in RATES]
 
     @cached_property
     def colours(self) -> ColourScale:
@@ -176,11 +136,10 @@ class Calibration:
 
     def summary(self) -> str:
         """Threshold and promise in a few words."""
-        rate = _percent(self.operating.false_reject_rate)
-        return f"threshold {self.threshold:.4g}, at most {rate} of good frames rejected"
+        return f"threshold {self.threshold:.4g}, {self.operating.rates()}"
 
     def __repr__(self) -> str:
-        return f"Calibration({self.summary()}, {len(self.scores)} good images, {self.method})"
+        return f"Calibration({self.summary()}, {self.operating.images()}, {self.method})"
 
     def with_rate(self, max_false_reject: float) -> Calibration:
         """The same images, another requested false-reject rate."""
@@ -197,18 +156,31 @@ class Calibration:
         if not self.groups.get(name):
             known = ", ".join(self.groups) or "none, it was fitted on a single one"
             raise SettingsError(f"product {name!r} is not one that the model knows: {known}")
-        scores = self.groups[name]
-        # Where the map is the score alone, its threshold follows the score's.
-        peaks = scores if self.map_peaks == self.scores else self.map_peaks
-        return Calibration(scores, peaks, self.max_false_reject, f"{self.method}; product {name}")
+        scores, views = self.groups[name], self.group_views.get(name, ())
+        peaks, map_views = self.map_peaks, self.map_views
+        if self.map_peaks == self.scores:
+            # Where the map is the score alone, its threshold follows the score's.
+            peaks, map_views = scores, views
+        return Calibration(
+            scores,
+            peaks,
+            self.max_false_reject,
+            f"{self.method}; product {name}",
+            views=views,
+            map_views=map_views,
+        )
 
     def p_value(self, score: float) -> float:
         """Conformal p-value of a raw score, in `[1 / (n + 1), 1]`; small = anomalous."""
         if math.isnan(score):
             raise FrameError("the score is NaN: the network's output is not usable for this frame")
-        ordered = np.asarray(self.scores)
-        at_least = ordered.size - int(np.searchsorted(ordered, score, side="left"))
-        return (1 + at_least + self.doubtful) / (ordered.size + self.doubtful + 1)
+        below = int(np.searchsorted(np.asarray(self.scores), score, side="left"))
+        at_least = float(self._weights[below:].sum())
+        return (1 + at_least + self.doubtful) / (self.operating.parts + self.doubtful + 1)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        return 1.0 / np.array(self.views or [1] * len(self.scores), np.float64)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; derived figures are written for readers and ignored when read."""
@@ -216,11 +188,8 @@ class Calibration:
         return {
             "method": self.method,
             "max_false_reject": self.max_false_reject,
-            "threshold": operating.threshold,
+            **operating.to_dict(),
             "map_threshold": self.map_threshold,
-            "false_reject_rate": operating.false_reject_rate,
-            "samples": operating.samples,
-            "honoured": operating.honoured,
             "reference": self.reference,
             "scores": list(self.scores),
             "map_peaks": list(self.map_peaks),
@@ -235,6 +204,13 @@ class Calibration:
             found["groups"] = {"output": self.group_output, "scores": scores}
         if self.doubtful:
             found["doubtful"] = self.doubtful
+        if self.views or self.group_views:
+            groups_views = {name: list(views) for name, views in self.group_views.items()}
+            found["views"] = {
+                "scores": list(self.views),
+                "map_peaks": list(self.map_views),
+                "groups": groups_views,
+            }
         return found
 
     @classmethod
@@ -247,6 +223,7 @@ class Calibration:
             method=str(fields["method"]),
             reference=dict(fields.get("reference", {})),
         )
+        views = dict(fields.get("views", {}))
         groups = fields.get("groups")
         if groups is None:
             # Until version 0.1.0 this output was the only one of its kind.
@@ -259,8 +236,38 @@ class Calibration:
             },
             group_output=str(groups["output"]) if groups["scores"] else "",
             doubtful=int(fields.get("doubtful", 0)),
+            views=_read_views(views.get("scores", ()), calibration.scores),
+            map_views=_read_views(views.get("map_peaks", ()), calibration.map_peaks),
+            group_views={
+                str(name): _read_views(counts, groups["scores"][name])
+                for name, counts in dict(views.get("groups", {})).items()
+            },
         )
 
 
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2g} %" if rate < 0.1 else f"{100 * rate:.0f} %"
+def views_of(origins: Sequence[Hashable] | NDArray[Any] | None) -> NDArray[np.int64] | None:
+    """For each image, how many show what it shows `(n,)`; None where all show different things."""
+    if origins is None:
+        return None
+    named = list(origins)
+    counts = Counter(named)
+    found = np.array([counts[name] for name in named], np.int64)
+    return None if (found == 1).all() else found
+
+
+def in_order(
+    values: NDArray[np.floating[Any]], views: NDArray[np.int64] | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Values ascending, and the views of each in the same order; equal values by their views."""
+    if views is None:
+        return tuple(np.sort(values).tolist()), ()
+    order = np.lexsort((views, values))
+    return tuple(values[order].tolist()), tuple(views[order].tolist())
+
+
+def _read_views(counts: Sequence[Any], scores: Sequence[float]) -> tuple[int, ...]:
+    """Views from a file; raises ValueError where they do not fit the scores."""
+    found = tuple(int(count) for count in counts)
+    if found and (len(found) != len(scores) or min(found) < 1):
+        raise ValueError("the views of the calibration images do not fit their scores")
+    return found

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.headers import read_header
@@ -32,6 +33,16 @@ def describe_file(file: Path) -> dict[str, Any]:
         document["kind"] = "edge file"
     else:
         document = read_header(file)
+        document["calibration"] = _with_promise(document["calibration"], file)
         document["kind"] = "detector"
     document["size_bytes"] = file.stat().st_size
     return document
+
+
+def _with_promise(fields: Any, file: Path) -> dict[str, Any]:
+    """A stored calibration with all that follows from it, whatever version has written it."""
+    try:
+        return Calibration.from_dict(fields).to_dict()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        words = f"{file}: its calibration is damaged ({error}); fit it again"
+        raise ModelFileError(words) from error

@@ -33,9 +33,9 @@ def operating_figures(frames: Sequence[TestFrame], calibration: Calibration) -> 
         calibration: from good images that are not among them.
 
     Returns:
-        `threshold`, `promised_false_reject`, `false_reject`, `miss` and `recall_per_defect` at the
-        requested rate; the same for each of `COMPARED_RATES` under `at`; and under `best` the
-        misses with the threshold at the highest good test part.
+        `threshold`, `promised_false_reject`, `promised_upper_bound_95`, `false_reject`, `miss` and
+        `recall_per_defect` at the requested rate; the same for each of `COMPARED_RATES` under `at`;
+        and under `best` the misses with the threshold at the highest good test part.
     """
     parts = [frame.sample for frame in frames]
     scores = [frame.score for frame in frames]
@@ -52,7 +52,11 @@ def operating_figures(frames: Sequence[TestFrame], calibration: Calibration) -> 
 
     def promised(chosen: Calibration) -> dict[str, Any]:
         operating = chosen.operating
-        return {**at(operating.threshold), "promised_false_reject": operating.false_reject_rate}
+        return {
+            **at(operating.threshold),
+            "promised_false_reject": operating.false_reject_rate,
+            "promised_upper_bound_95": operating.upper_bound,
+        }
 
     good = [score for score, label in zip(scores, labels, strict=True) if not label]
     return {

@@ -77,7 +77,7 @@ def render_production(report: ProductionReport) -> str:
 
 def _headline(report: ProductionReport) -> Markup:
     judged, operating = report.scores.size, report.calibration.operating
-    expected = operating.false_reject_rate * judged
+    expected, worst = operating.false_reject_rate * judged, operating.upper_bound * judged
     return cards(
         [
             card("Frames judged", str(judged), f"{judged + report.unreadable_count} arrived."),
@@ -88,9 +88,9 @@ def _headline(report: ProductionReport) -> Markup:
             ),
             card(
                 "Rejects to expect of good parts",
-                f"≤ {expected:.2g}" if judged else "–",
-                f"Promised: {promise(operating.false_reject_rate)}.",
-                f"From {operating.samples} good images.",
+                f"{expected:.2g}, at most {worst:.2g}" if judged else "–",
+                f"Promised: {promise(operating.false_reject_rate, operating.upper_bound)}.",
+                f"From {operating.images()}; {operating.standing()}.",
             ),
             card(
                 "Not readable",

@@ -33,7 +33,7 @@ def headline(runs: Sequence[Run]) -> Markup:
     """What a production engineer asks first, over the runs of one model."""
     good, rejected = sum(len(run.good) for run in runs), sum(run.rejected_good for run in runs)
     bad, found = sum(len(run.anomalous) for run in runs), sum(run.found for run in runs)
-    promised = max(run.operating.false_reject_rate for run in runs)
+    promised = max((run.operating for run in runs), key=lambda one: one.false_reject_rate)
     aurocs = [value for run in runs if (value := run.metrics.get("image_auroc")) is not None]
     times = [value for run in runs if (value := run.timing.get(_LATENCY)) is not None]
     items = [
@@ -41,7 +41,7 @@ def headline(runs: Sequence[Run]) -> Markup:
             "Good parts rejected",
             counted(rejected, good) if good else "none tested",
             interval(rejected, good) if good else None,
-            f"Promised: {promise(promised)}.",
+            f"Promised: {promise(promised.false_reject_rate, promised.upper_bound)}.",
         ),
         card(
             "Defective parts found",
@@ -76,12 +76,12 @@ def kept_promise(run: Run) -> Markup | None:
     operating = run.operating
     if not good:
         return None
-    chance = chance_of_rejects(rejected, good, operating.false_reject_rate, operating.samples)
+    chance = chance_of_rejects(rejected, good, operating.false_reject_rate, operating.parts)
     if chance < _BROKEN:
         return hint(
             "More good parts are rejected than promised",
             f"{counted(rejected, good)} good test parts were rejected. If they were like the "
-            f"{operating.samples} calibration images, so many would be seen with a probability of "
+            f"{operating.parts} calibration images, so many would be seen with a probability of "
             f"{percent(chance)}. The test parts differ from the images of the fit (lamp, camera, "
             "position, variant): add such images to the fit and calibrate again.",
             "bad",
@@ -116,7 +116,7 @@ def overview(data: ReportData) -> Markup:
 def _is_broken(run: Run) -> bool:
     promised = run.operating
     chance = chance_of_rejects(
-        run.rejected_good, len(run.good), promised.false_reject_rate, promised.samples
+        run.rejected_good, len(run.good), promised.false_reject_rate, promised.parts
     )
     return chance < _BROKEN
 

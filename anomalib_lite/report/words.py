@@ -31,12 +31,21 @@ def interval(hits: int, total: int) -> str:
     return f"{percent(hits / total)}; 95 % interval {percent(low)} to {percent(high)}"
 
 
-def promise(rate: float) -> str:
-    """`of 100 good parts at most 1 rejected on average`, with a base that gives at least 1."""
+def promise(rate: float, bound: float) -> str:
+    """`of 100 good parts 1 rejected on average, at most 3 with 95 % confidence`.
+
+    Args:
+        rate: expected share; the base is chosen so that it gives at least 1.
+        bound: that 95 % of calibrations stay below.
+    """
     base = 100
     while rate * base < 1 - 1e-9 and base < 1_000_000:
         base *= 10
-    return f"of {base} good parts at most {rate * base:.2g} rejected on average"
+    worst = f"{bound * base:.2g}" if bound * base < 100 else f"{bound * base:.0f}"
+    return (
+        f"of {base} good parts {rate * base:.2g} rejected on average, at most {worst} with 95"
+        f"{_PERCENT} confidence"
+    )
 
 
 def figure_text(value: float | None, digits: int = 3) -> str:

@@ -69,7 +69,8 @@ def test_the_table_shows_before_and_after(run, part, fresh):
         if len(cells) == 3
     }
     assert rows["good images"] == ["12", "16"]
-    assert rows["promised false rejects"] == ["7.69%", "5.88%"]
+    assert rows["false rejects on average"] == ["7.7 %", "5.9 %"]
+    assert rows["at most, 95 % confidence"] == ["22 %", "17 %"]
     after = Detector.load(part).calibration.threshold
     assert rows["threshold"][1] == f"{after:.4g}"
     assert "calibration images in both (12): rejected" in rows

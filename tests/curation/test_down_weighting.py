@@ -142,8 +142,9 @@ def test_the_promise_holds_even_if_all_doubtful_images_were_good():
     assert calibration.p_value(-99) == 1
     assert not calibration.operating.honoured
     assert calibration.operating.explain() == (
-        "at most 9.1 % of good frames rejected (5 % asked), from 114 good images, were 6 doubtful "
-        "ones good, too"
+        "9.1 % of good frames rejected on average, at most 14 % with 95 % confidence (5 % asked), "
+        "from 114 good images, were 6 doubtful ones good, too; guaranteed for frames like these "
+        "images"
     )
     assert Calibration.from_dict(calibration.to_dict()) == calibration
     assert calibration.with_rate(0.2).doubtful == 6

@@ -4,11 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_lite.edge import Calibration, FitError, FrameError, SettingsError
-from anomalib_lite.edge.calibration import images_needed, operating_point
+from anomalib_lite.edge.promise import beta_quantile, images_needed, operating_point
 
 
 def calibration(scores, rate=0.1, peaks=None):
@@ -59,16 +60,27 @@ def test_p_values_count_good_images_that_score_as_high(score, p_value):
         (
             42,
             0.01,
-            "1 % needs at least 99 good images; you have 42: the best that can be promised "
-            "is 2.3 %",
+            "1 % needs at least 99 good images; you have 42: 2.3 % of good frames rejected on "
+            "average, at most 6.9 % with 95 % confidence; guaranteed for frames like these images",
         ),
         (
             8,
             0.05,
-            "5 % needs at least 19 good images; you have 8: the best that can be promised is 11 %",
+            "5 % needs at least 19 good images; you have 8: 11 % of good frames rejected on "
+            "average, at most 31 % with 95 % confidence; guaranteed for frames like these images",
         ),
-        (99, 0.01, "at most 1 % of good frames rejected, from 99 good images"),
-        (500, 0.002, "at most 0.2 % of good frames rejected, from 500 good images"),
+        (
+            99,
+            0.01,
+            "1 % of good frames rejected on average, at most 3 % with 95 % confidence, "
+            "from 99 good images; guaranteed for frames like these images",
+        ),
+        (
+            500,
+            0.002,
+            "0.2 % of good frames rejected on average, at most 0.6 % with 95 % confidence, "
+            "from 500 good images; guaranteed for frames like these images",
+        ),
     ],
 )
 def test_the_promise_is_put_into_honest_words(images, rate, words):
@@ -175,3 +187,101 @@ def test_scores_that_are_not_finite_are_refused(broken, where):
 def test_a_nan_score_has_no_p_value():
     with pytest.raises(FrameError, match="NaN"):
         calibration([1, 2, 3]).p_value(float("nan"))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    above=st.floats(0.05, 400),
+    below=st.floats(0.05, 4000),
+    share=st.sampled_from([0.01, 0.05, 0.5, 0.95, 0.999]),
+)
+def test_beta_quantiles_are_scipys(above, below, share):
+    assert beta_quantile(share, above, below) == pytest.approx(
+        scipy.stats.beta.ppf(share, above, below), rel=1e-7, abs=1e-13
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "rate", "bound"),
+    [
+        (99, 0.01, 1 - 0.05 ** (1 / 99)),  # the largest of 99: (1 - r)^99 = 5 %
+        (8, 0.05, 1 - 0.05 ** (1 / 8)),
+        (199, 0.01, 0.0236),  # P(Binomial(199, 2.36 %) <= 1) = 5 %
+        (1, 0.5, 0.95),
+    ],
+)
+def test_the_upper_bound_is_the_beta_quantile_of_the_rank(images, rate, bound):
+    found = operating_point(np.arange(images), rate)
+    assert found.upper_bound == pytest.approx(bound, abs=1e-4)
+    assert found.upper_bound > found.false_reject_rate
+
+
+@pytest.mark.parametrize(
+    ("scores", "views", "rate", "threshold", "promised", "parts"),
+    [
+        # three parts, the last photographed three times: 1/4 for what is above everything
+        ([1, 2, 3, 4, 5], [1, 1, 3, 3, 3], 0.25, 5, 1 / 4, 3),
+        # (1 + 1/3) / 4: one of its three views may lie above
+        ([1, 2, 3, 4, 5], [1, 1, 3, 3, 3], 0.34, 4, (4 / 3) / 4, 3),
+        ([1, 2, 3, 4, 5], [1, 1, 3, 3, 3], 0.5, 2, 1 / 2, 3),
+        # copies: each of four photographs four times is as good as four photographs
+        (np.repeat([1, 2, 3, 4], 4), [4] * 16, 0.2, 4, 1 / 5, 4),
+        ([1, 2, 3, 4], [4] * 4, 0.1, 4, 1 / 2, 1),
+    ],
+)
+def test_views_of_one_part_count_as_one_image(scores, views, rate, threshold, promised, parts):
+    found = operating_point(np.array(scores, float), rate, views=views)
+    assert (found.threshold, found.parts) == (threshold, parts)
+    assert found.false_reject_rate == pytest.approx(promised)
+    assert found.images() == f"{len(scores)} good images of {parts} parts"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 5)), min_size=1, max_size=30),
+    rate=st.floats(0.01, 0.9),
+    score=st.integers(-1, 9),
+)
+def test_with_views_verdict_and_p_value_agree_and_survive_the_dictionary(pairs, rate, score):
+    scores, origins = zip(*pairs, strict=True)
+    found = Calibration.from_scores(
+        scores, scores[::-1], max_false_reject=rate, method="held out", origins=origins
+    )
+    promised = found.operating.false_reject_rate
+    assert (score > found.threshold) == (found.p_value(score) <= promised + 1e-9)
+    assert found.operating.parts == len(set(origins))
+    again = Calibration.from_dict(found.to_dict())
+    assert again == found
+    assert again.map_threshold == found.map_threshold
+
+
+def test_a_repeated_photograph_changes_nothing_where_it_is_known_as_a_copy():
+    once = Calibration.from_scores(range(9), range(9), max_false_reject=0.1, method="held out")
+    fourfold = Calibration.from_scores(
+        [*range(9)] * 4,
+        [*range(9)] * 4,
+        max_false_reject=0.1,
+        method="held out",
+        origins=[*range(9)] * 4,
+    )
+    assert fourfold.threshold == once.threshold
+    assert fourfold.operating.upper_bound == pytest.approx(once.operating.upper_bound)
+    assert [fourfold.p_value(s) for s in (-1, 4, 9)] == pytest.approx(
+        [once.p_value(s) for s in (-1, 4, 9)]
+    )
+
+
+def test_views_that_do_not_fit_their_scores_are_refused():
+    fields = calibration([1, 2, 3]).to_dict()
+    for counts in ([1, 2], [0, 1, 1]):
+        with pytest.raises(ValueError, match="do not fit"):
+            Calibration.from_dict(fields | {"views": {"scores": counts}})
+
+
+def test_an_out_of_fold_promise_says_that_it_is_empirical():
+    found = Calibration.from_scores(
+        range(99), range(99), max_false_reject=0.01, method="out-of-fold, 5 folds"
+    )
+    assert found.operating.explain().endswith("measured out-of-fold: empirical, not guaranteed")
+    assert found.to_dict()["guaranteed"] is False
+    assert calibration(range(99)).to_dict()["guaranteed"] is True

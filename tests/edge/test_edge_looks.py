@@ -46,8 +46,8 @@ def decoded(png):
         ),
         (
             CALIBRATION,
-            "Calibration(threshold 3, at most 25 % of good frames rejected, 3 good images, "
-            "held out)",
+            "Calibration(threshold 3, 25 % of good frames rejected on average, at most 63 % with "
+            "95 % confidence, 3 good images, held out)",
         ),
     ],
     ids=["anomalous", "good", "calibration"],
@@ -57,7 +57,10 @@ def test_results_are_one_readable_line(item, expected):
 
 
 def test_models_are_one_readable_line(padim, padim_files, tmp_path, monkeypatch):
-    promise = f"threshold {padim.threshold:.4g}, at most 7.7 % of good frames rejected"
+    promise = (
+        f"threshold {padim.threshold:.4g}, 7.7 % of good frames rejected on average, at most 22 % "
+        "with 95 % confidence"
+    )
     assert repr(padim) == (
         "Detector('padim', backbone='filters', image_size=(64, 64), fitted on 12 images, "
         f"{promise})"

@@ -56,7 +56,8 @@ def test_a_script_in_a_file_name_stays_text() -> None:
 def test_the_headline_equals_the_counts() -> None:
     text = page(run()).text
     assert "Good parts rejected 1 of 4 25 %; 95 % interval" in text
-    assert "Promised: of 100 good parts at most 1 rejected on average." in text
+    promised = "of 100 good parts 1 rejected on average, at most 3 with 95 % confidence"
+    assert f"Promised: {promised}." in text
     assert "Defective parts found 2 of 3 66.7 %" in text
     assert "1 passed unnoticed." in text
     assert "Time per frame 12.5 ms" in text

@@ -108,8 +108,13 @@ def test_shares_are_never_rounded_to_nothing_or_everything(rate: float, words: s
 
 
 def test_a_promise_names_a_base_with_at_least_one_part() -> None:
-    assert promise(1 / 61) == "of 100 good parts at most 1.6 rejected on average"
-    assert promise(0.001) == "of 1000 good parts at most 1 rejected on average"
+    assert plain(promise(1 / 61, 0.049)) == (
+        "of 100 good parts 1.6 rejected on average, at most 4.9 with 95 % confidence"
+    )
+    assert plain(promise(0.001, 0.003)) == (
+        "of 1000 good parts 1 rejected on average, at most 3 with 95 % confidence"
+    )
+    assert "at most 950 with" in promise(0.001, 0.95)
 
 
 def test_figures_are_put_into_words() -> None:
