@@ -36,7 +36,7 @@ def test_one_odd_cell_moves_the_mean_of_the_largest_by_its_share_only():
     assert float(largest(odd) - largest(calm)) == 8
 
 
-@pytest.mark.parametrize("name", ["patchcore", "knn"])
+@pytest.mark.parametrize("name", ["patchcore", "knn", "padim", "stfpm", "efficientad"])
 @pytest.mark.parametrize(
     "settings", [{"image_score": "mean"}, {"top_share": 0.0}, {"top_share": 1.5}, {"top_share": -1}]
 )
@@ -68,3 +68,26 @@ def test_every_engine_gives_the_fitted_models_score_inside_a_region(
         expected = detector.predict(frame).score
         assert again.predict(frame).score == expected
         assert edge.predict(frame).score == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("padim", {"backbone": "filters", "num_features": 8}),
+        ("padim", {"backbone": "filters", "num_features": 8, "compact": 1}),
+        ("knn", {"backbone": "filters", "mode": "patches"}),
+        ("stfpm", {"backbone": "pdn_edge", "steps": 1}),
+        ("efficientad", {"steps": 1}),
+    ],
+)
+def test_every_scorer_with_a_map_can_take_the_mean_of_its_largest_values(
+    name, settings, good_frames, scratched, tmp_path
+):
+    top = Detector(name, image_size=64, image_score="top", top_share=0.25, **settings)
+    assert top.fit(good_frames).export(tmp_path / "part.onnx").parity.passed
+    largest = Detector(name, image_size=64, image_score="max", **settings).fit(good_frames)
+    frame = scratched[0]
+    assert top.predict(frame).score < largest.predict(frame).score
+    np.testing.assert_allclose(
+        top.predict(frame).network_map, largest.predict(frame).network_map, rtol=1e-5
+    )

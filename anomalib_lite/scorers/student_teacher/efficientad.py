@@ -18,6 +18,12 @@ from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores
+from anomalib_lite.scorers.image_score import (
+    TOP_SHARE,
+    ImageScore,
+    ImageScoreKind,
+    image_score_settings,
+)
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.scorers.student_teacher.efficientad_maps import MapHead
 from anomalib_lite.scorers.student_teacher.efficientad_merge import MergedEfficientAd
@@ -59,6 +65,8 @@ class EfficientAd(Scorer):
         bf16: train student and autoencoder in bfloat16, the teacher of augmented images included
             (losses and weights stay float32): about twice as fast where the processor knows it.
             Scoring does not depend on it.
+        image_score: `"max"` of the map (the paper's), or `"top"`: the mean of its largest values.
+        top_share: share of the map that `"top"` counts.
 
     Attributes:
         teacher_mean_: mean of each teacher channel over the good images `(C,)`.
@@ -83,6 +91,8 @@ class EfficientAd(Scorer):
         autoencoder: bool = True,
         map_normalisation: bool = True,
         bf16: bool = False,
+        image_score: ImageScoreKind = "max",
+        top_share: float = TOP_SHARE,
     ) -> None:
         super().__init__()
         if size not in VARIANTS:
@@ -101,6 +111,7 @@ class EfficientAd(Scorer):
         self.autoencoder = autoencoder
         self.map_normalisation = map_normalisation
         self.bf16 = bf16
+        self.image_score, self.top_share = image_score_settings(image_score, top_share)
         self.variant = VARIANTS[size]
         unlimited = steps is None and minutes is None
         self.budget = Budget(self.variant.steps if unlimited else steps, minutes)
@@ -149,7 +160,8 @@ class EfficientAd(Scorer):
                 )
         maps = 2 if self.autoencoder else 1
         grid_hw = self.teacher.grid_hw
-        self.head = MapHead(self.layout, grid_hw, variant.border, maps, variant.blind)
+        summary = ImageScore(self.image_score, self.top_share, self.layout.pixels_inside)
+        self.head = MapHead(self.layout, grid_hw, variant.border, maps, variant.blind, summary)
         self.register_buffer("teacher_mean_", torch.zeros(channels))
         self.register_buffer("teacher_std_", torch.ones(channels))
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))

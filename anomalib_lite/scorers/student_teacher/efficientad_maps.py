@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones.features import FeatureLayout
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.image_score import ImageScore
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 from anomalib_lite.scorers.student_teacher.efficientad_losses import linear_quantile
 
@@ -32,6 +33,7 @@ class MapHead(nn.Module):
         maps: number of maps, 1 or 2.
         blind: cells of the grid on each side that count for nothing, because a padded teacher
             sees most of its padding there; they repeat their inner neighbours.
+        summary: from the enlarged map to the image score; None takes the maximum.
 
     Attributes:
         inside: cells that are neither blind nor outside the region of interest.
@@ -50,8 +52,10 @@ class MapHead(nn.Module):
         border: int,
         maps: int,
         blind: int = 0,
+        summary: ImageScore | None = None,
     ) -> None:
         super().__init__()
+        self.summary = summary or ImageScore("max", 1.0, 1)
         self.border = border
         self.blind = blind
         self.limited = layout.roi is not None
@@ -110,4 +114,4 @@ class MapHead(nn.Module):
         if self.border:
             combined = F.pad(combined, (self.border,) * 4)
         enlarged = self.enlarge(combined) - self.offset_
-        return enlarged.amax(dim=(1, 2)), enlarged
+        return self.summary(enlarged), enlarged

@@ -17,6 +17,12 @@ from anomalib_lite.backbones.pdn_norms import fold_norms
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer, Scores
 from anomalib_lite.scorers.batches import FrameBatch
+from anomalib_lite.scorers.image_score import (
+    TOP_SHARE,
+    ImageScore,
+    ImageScoreKind,
+    image_score_settings,
+)
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 from anomalib_lite.scorers.training.loop import (
@@ -52,6 +58,8 @@ class Stfpm(Scorer):
         learning_rate: of SGD; None takes 0.4 per 32 images.
         bf16: train the student in bfloat16 (teacher, losses and weights stay float32): quicker
             where the processor knows it; scoring is float32 all the same.
+        image_score: `"max"` of the map (the paper's), or `"top"`: the mean of its largest values.
+        top_share: share of the map that `"top"` counts.
 
     Attributes:
         held_out_loss_: (step, loss on held-out good images) along the training `(k, 2)`.
@@ -68,6 +76,8 @@ class Stfpm(Scorer):
         batch_size: int = 8,
         learning_rate: float | None = None,
         bf16: bool = False,
+        image_score: ImageScoreKind = "max",
+        top_share: float = TOP_SHARE,
     ) -> None:
         super().__init__()
         if not (type(batch_size) is int and batch_size >= 2):
@@ -82,6 +92,7 @@ class Stfpm(Scorer):
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.bf16 = bf16
+        self.image_score, self.top_share = image_score_settings(image_score, top_share)
 
     def build(self, layout: FeatureLayout) -> None:
         super().build(layout)
@@ -92,6 +103,7 @@ class Stfpm(Scorer):
             )
             for layer in layout.layers
         )
+        self.summary = ImageScore(self.image_score, self.top_share, layout.pixels_inside)
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))
         self.student_net = self._fresh()
 
@@ -237,7 +249,7 @@ class Stfpm(Scorer):
         product = features.pixels.new_ones(())
         for name, enlarge in zip(self.layer_names, self.enlarge, strict=True):
             product = product * enlarge(direction_distance(features.maps[name], maps[name]))
-        return Scores(product.amax(dim=(1, 2)), product)
+        return Scores(self.summary(product), product)
 
 
 def direction_distance(teacher: Tensor, student: Tensor) -> Tensor:
