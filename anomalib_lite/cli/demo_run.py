@@ -21,7 +21,8 @@ from anomalib_lite.cli.common import console
 from anomalib_lite.cli.export import report_export
 from anomalib_lite.cli.fit import report_fit
 from anomalib_lite.cli.progress import progress_bar
-from anomalib_lite.cli.score import production_report, score_to_folder
+from anomalib_lite.cli.run_file import run_record
+from anomalib_lite.cli.score import score_to_folder
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.data.parts import write_dataset
 from anomalib_lite.data.sample import Sample
@@ -36,6 +37,7 @@ from anomalib_lite.edge.promise import percent
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
 from anomalib_lite.report.heatmaps import overlay
+from anomalib_lite.report.production import production_report
 from anomalib_lite.report.production_page import write_production
 
 # An aligned part and a texture have a Gaussian per place; a part that lies freely is compared with
@@ -110,8 +112,10 @@ def _run_product(
     edge = EdgeModel(folder / "part.onnx")
     screen.print("self-test: this machine reproduces the fitted model on the probes in the file")
     source = open_source(parts / "test")
-    page = production_report(folder / "part.onnx", edge, str(parts / "test"))
-    counts = score_to_folder(edge, source, folder, heatmaps=True, batch=1, report=page)
+    files = ("results.jsonl", "heatmaps", "report.html")
+    record = run_record(folder / "part.onnx", edge, source=source, files=files, options={})
+    page = production_report(record.judge, edge, str(parts / "test"))
+    counts = score_to_folder(edge, source, folder, record, heatmaps=True, batch=1, report=page)
     write_production(page, folder / "report.html")
     screen.print(f"scored {counts['scored']} frames into [bold]{folder / 'results.jsonl'}[/bold]")
     samples = open_dataset(f"mvtec:{out / 'parts'}:{product}").samples("test")

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -29,6 +29,7 @@ from anomalib_lite.cli.reading import Files
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.explainer import Evidence, Explainer
+    from anomalib_lite.edge.run_record import RunRecord
     from anomalib_lite.edge.scoring import Model, ScoredFrame
     from anomalib_lite.edge.sources import Source
     from anomalib_lite.report.explain import PairPicture
@@ -58,6 +59,15 @@ class Written:
             "(OUT/explanations, results.jsonl, report); needs the .safetensors of a bank.",
         ),
     ] = False
+    timestamps: Annotated[
+        bool,
+        typer.Option(
+            "--timestamps",
+            metavar="",
+            help="Say in each line of results.jsonl when the frame was judged; a camera's lines "
+            "always do.",
+        ),
+    ] = False
     good: Annotated[
         Path | None,
         typer.Option(
@@ -65,6 +75,16 @@ class Written:
             help="With --explain: folder of the good images, for full-size pictures.",
         ),
     ] = None
+
+    def files(self) -> tuple[str, ...]:
+        """What a run writes into its folder."""
+        wanted = {
+            "results.jsonl": True,
+            "heatmaps": self.heatmaps,
+            "explanations": self.explain,
+            "report.html": self.report,
+        }
+        return tuple(name for name, written in wanted.items() if written)
 
     def check(self, model: Path, out: Path) -> None:
         """Raise `SettingsError` where options do not go together, or with the model."""
@@ -123,18 +143,39 @@ def score(
     threads: Threads = None,
 ) -> None:
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
+    from anomalib_lite.cli.run_file import run_record
     from anomalib_lite.edge.products import StatedProduct
+    from anomalib_lite.report.production import production_report
 
     written.check(model, out)
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
     explainer = _explainer(opened, written.good) if written.explain else None
     judge = opened if product is None else StatedProduct(opened, product)
     frames = _frames(opened, source, files)
-    with _report(production_report(model, judge, source) if written.report else None, out) as page:
+    record = run_record(
+        model,
+        opened,
+        source=frames,
+        files=written.files(),
+        product=product,
+        timestamps=written.timestamps,
+        options={
+            "max_false_reject": max_false_reject,
+            "product": product,
+            "batch": batch,
+            "engine": engine,
+            "threads": threads,
+            **asdict(files),
+            **asdict(written),
+        },
+    )
+    page = production_report(record.judge, judge, source) if written.report else None
+    with _report(page, out):
         counts = score_to_folder(
             judge,
             frames,
             out,
+            record,
             heatmaps=written.heatmaps,
             batch=batch,
             report=page,
@@ -162,21 +203,25 @@ def score_to_folder(
     model: Model,
     source: Source,
     out: Path,
+    record: RunRecord,
     *,
     heatmaps: bool,
     batch: int,
     report: ProductionReport | None = None,
     explainer: Explainer | None = None,
 ) -> dict[str, float]:
-    """Write `results.jsonl` (and heat maps) as frames come, fill `report`; returns counts."""
+    """Write `results.jsonl` (and heat maps) as frames come, then `run.json`; fill `report`.
+
+    Returns:
+        `scored`, `anomalous`, `unreadable` and `per_second`.
+    """
     from anomalib_lite.edge.scoring import score_source
     from anomalib_lite.report.heatmaps import write_heatmap
 
-    scored = anomalous = unreadable = 0
     started = time.perf_counter()
-    with _results(out) as results, progress_bar() as progress:
+    with _results(out, record) as results, progress_bar() as progress:
         for item in score_source(model, source, batch=batch):
-            line = item.to_dict()
+            line = record.line(item)
             pairs: list[PairPicture] = []
             if explainer is not None:
                 line["explanations"], pairs = _explained(explainer, item, out, source.name)
@@ -184,21 +229,12 @@ def score_to_folder(
             results.flush()
             if report is not None:
                 report.add(item, pairs)
-            if item.prediction is None:
-                unreadable += 1
-            else:
-                scored += 1
-                anomalous += item.prediction.is_anomalous
-                if heatmaps and item.frame is not None:
-                    write_heatmap(out / "heatmaps", item, model.calibration, source.name)
-            progress("scoring frames", scored + unreadable, len(source))
-    elapsed = time.perf_counter() - started
-    return {
-        "scored": scored,
-        "anomalous": anomalous,
-        "unreadable": unreadable,
-        "per_second": scored / elapsed,
-    }
+            if heatmaps and item.prediction is not None and item.frame is not None:
+                write_heatmap(out / "heatmaps", item, model.calibration, source.name)
+            seen = record.counts["scored"] + record.counts["unreadable"]
+            progress("scoring frames", seen, len(source))
+    per_second = record.counts["scored"] / (time.perf_counter() - started)
+    return {**record.counts, "per_second": per_second}
 
 
 def _explainer(opened: Model, good: Path | None) -> Explainer:
@@ -229,32 +265,6 @@ def _explained(
     return lines, pairs
 
 
-def production_report(file: Path, model: Model, source: str) -> ProductionReport:
-    """An empty production report that knows its model."""
-    from anomalib_lite.edge.describe import describe_file
-    from anomalib_lite.edge.files import sha256_file
-    from anomalib_lite.report.production import ProductionReport
-
-    description = describe_file(file)
-    about, calibration = description["about"], model.calibration
-    return ProductionReport(
-        calibration,
-        model.spec,
-        source=source,
-        model=f"{about['detector']['name']} on {about['backbone']['name']}"
-        + (f" ({model.protocol})" if model.protocol else ""),
-        provenance={
-            "file": str(file),
-            "file sha256": sha256_file(file),
-            "threshold": calibration.threshold,
-            "map threshold": calibration.map_threshold,
-            "false rejects": calibration.operating.explain(),
-            "calibration": calibration.method,
-            **about,
-        },
-    )
-
-
 @contextmanager
 def _report(report: ProductionReport | None, folder: Path) -> Iterator[ProductionReport | None]:
     """`report.html`, if wanted, written whatever happens: a camera is stopped by Ctrl-C."""
@@ -268,14 +278,15 @@ def _report(report: ProductionReport | None, folder: Path) -> Iterator[Productio
 
 
 @contextmanager
-def _results(folder: Path) -> Iterator[IO[str]]:
-    """`results.jsonl`, complete lines only: what was computed survives Ctrl-C and errors."""
+def _results(folder: Path, record: RunRecord) -> Iterator[IO[str]]:
+    """`results.jsonl`, complete lines only, and its record: both survive Ctrl-C and errors."""
+    from anomalib_lite.cli.run_file import ended
     from anomalib_lite.edge.errors import AnomalibLiteError
 
     partial, final = folder / "results.jsonl.part", folder / "results.jsonl"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("w") as stream:
+        with partial.open("w") as stream, ended(record, folder):
             try:
                 yield stream
             finally:

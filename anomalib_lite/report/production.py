@@ -17,7 +17,8 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.run_record import Judge
+from anomalib_lite.edge.scoring import Model, ScoredFrame
 from anomalib_lite.report.explain import PairPicture
 from anomalib_lite.report.pictures import Highest, Picture, make_picture
 
@@ -131,6 +132,28 @@ class ProductionReport:
             spec=self.spec,
             colours=self.calibration.colours,
         )
+
+
+def production_report(judge: Judge, model: Model, source: str) -> ProductionReport:
+    """An empty production report that knows its model."""
+    calibration, about = judge.calibration, judge.about
+    return ProductionReport(
+        calibration,
+        model.spec,
+        source=source,
+        model=f"{about['detector']['name']} on {about['backbone']['name']}"
+        + (f" ({model.protocol})" if model.protocol else ""),
+        provenance={
+            "file": str(judge.file),
+            "file sha256": judge.sha256,
+            **({"product": judge.product} if judge.product is not None else {}),
+            "threshold": calibration.threshold,
+            "map threshold": calibration.map_threshold,
+            "false rejects": calibration.operating.explain(),
+            "calibration": calibration.method,
+            **about,
+        },
+    )
 
 
 def _judged(

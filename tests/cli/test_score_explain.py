@@ -70,7 +70,7 @@ def test_the_detector_file_alone_is_enough(run, bank, line, tmp_path):
 def test_without_the_option_nothing_is_added(run, bank, line, tmp_path):
     run("score", bank[0], line, "--out", tmp_path / "out")
     assert "explanations" not in (tmp_path / "out" / "results.jsonl").read_text()
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.jsonl"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.jsonl", "run.json"}
 
 
 def test_what_cannot_explain_is_one_line(run, bank, mvg_files, line, tmp_path):

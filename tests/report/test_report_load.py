@@ -182,7 +182,7 @@ def test_score_with_report_writes_the_production_report(edge_model: Path, tmp_pa
 def test_without_report_nothing_more_is_written(edge_model: Path, tmp_path: Path) -> None:
     source = edge_model.parent / "data/flange/test/dent"
     CliRunner().invoke(app, ["score", str(edge_model), str(source), "--out", str(tmp_path)])
-    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "run.json"}
 
 
 def test_an_interrupted_run_leaves_a_report_of_what_came(
