@@ -19,7 +19,9 @@ def demo(
 ) -> None:
     """Generate parts, fit on good ones, calibrate, export, verify, score, draw, report."""
     from anomalib_lite.cli.demo_run import run_demo
+    from anomalib_lite.edge.ownership import owned
     from anomalib_lite.system.threads import use_threads
 
     use_threads(threads)
-    run_demo(out, seed)
+    with owned(out):
+        run_demo(out, seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from anomalib_lite.cli.info import info
 from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
 from anomalib_lite.cli.score_pool import score_pool
+from anomalib_lite.cli.signals import ended_by_signals, ending
 from anomalib_lite.cli.update import update
 from anomalib_lite.cli.usage import one_line, usage_line
 
@@ -53,7 +53,6 @@ for panel, commands in COMMANDS.items():
         )
 
 _TRAINING_PACKAGES = frozenset({"onnx", "safetensors", "scipy", "sklearn", "timm", "torch"})
-_interrupted = False
 
 
 def _show_version(wanted: bool) -> None:
@@ -80,19 +79,13 @@ def main(
 
 def run() -> NoReturn:
     """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
-    global _interrupted
-    _interrupted = False
-    previous = signal.signal(signal.SIGINT, _interrupt_once)
     warnings.showwarning = _warn_in_one_line
-    try:
-        status = _run()
-    finally:
-        if signal.getsignal(signal.SIGINT) is _interrupt_once:
-            signal.signal(signal.SIGINT, previous)
+    with ended_by_signals() as received:
+        status = _run(received)
     sys.exit(status)
 
 
-def _run() -> int:
+def _run(received: list[int]) -> int:
     """The command's exit status; errors are told on stderr."""
     try:
         status = app(prog_name=_NAME, standalone_mode=False)
@@ -110,8 +103,8 @@ def _run() -> int:
         if line is None:
             raise
         return _tell(f"error: {line}") if line else USER_ERROR
-    if status == INTERRUPTED and _interrupted:
-        return _tell("interrupted; files written so far are complete", INTERRUPTED)
+    if status == INTERRUPTED and received:
+        return _tell("interrupted; files written so far are complete", ending(received))
     return status if isinstance(status, int) else 0
 
 
@@ -155,15 +148,3 @@ def _advice(error: ImportError) -> str | None:
             "opencv-python-headless, which needs no display libraries"
         )
     return None
-
-
-def _interrupt_once(number: int, frame: object) -> None:
-    """The first Ctrl-C ends the command; more of them must not disturb it while it tidies up.
-
-    A second one could leave decoding threads running into the interpreter's end, which aborts.
-    """
-    global _interrupted
-    del number, frame
-    _interrupted = True
-    signal.signal(signal.SIGINT, lambda *_: None)
-    raise KeyboardInterrupt

@@ -8,6 +8,7 @@ from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import write_bytes_atomic
+from anomalib_lite.edge.ownership import owned
 from anomalib_lite.evaluation.execute import execute
 from anomalib_lite.evaluation.plan import PlannedRun, make_plan
 from anomalib_lite.evaluation.settings import EvaluationSettings
@@ -52,13 +53,26 @@ def evaluate(
         the content of `metrics.json`.
 
     Raises:
-        SettingsError: a setting is impossible, or `out` holds runs of other settings.
+        SettingsError: a setting is impossible, or `out` holds runs of other settings or is being
+            written by another process.
         SourceError: a data set cannot be opened.
         FitError: a fit cannot be done; runs finished so far stay.
     """
     choose_device(device)
     plan = make_plan(settings, progress)
-    store = RunStore(Path(out))
+    with owned(out) as folder:
+        return _run_all(settings, plan, RunStore(folder), resume, progress, on_run, device)
+
+
+def _run_all(
+    settings: EvaluationSettings,
+    plan: list[PlannedRun],
+    store: RunStore,
+    resume: bool,
+    progress: Progress,
+    on_run: OnRun,
+    device: str,
+) -> dict[str, Any]:
     present = store.finished(plan)
     records: dict[str, dict[str, Any]] = present if resume else {}
     for done, run in enumerate(plan):

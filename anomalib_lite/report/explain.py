@@ -82,7 +82,7 @@ def write_pairs(
     paths = []
     for number, pair in enumerate(pairs, start=1):
         path = folder / f"{stem}.{number}.png"
-        write_bytes_atomic(path, encode_png(pair.pixels))
+        write_bytes_atomic(path, encode_png(pair.pixels), durable=False)
         paths.append(path)
     return paths
 

@@ -37,7 +37,7 @@ def write_heatmap(
     left = as_rgb8(item.frame, item.prediction.spec.bit_depth)
     pair = np.concatenate([left, overlay(item.frame, item.prediction, calibration)], axis=1)
     path = folder / f"{flat_name(item.name, source_name)}.png"
-    write_bytes_atomic(path, encode_png(pair))
+    write_bytes_atomic(path, encode_png(pair), durable=False)
     return path
 
 

@@ -14,6 +14,7 @@ from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import ensure_writable, write_bytes_atomic
 from anomalib_lite.edge.frames import Exif
+from anomalib_lite.edge.ownership import owned
 from anomalib_lite.edge.sources import FileSource, Source
 from anomalib_lite.report.heatmaps import write_heatmap
 from anomalib_lite.report.pool import PoolPage
@@ -105,7 +106,15 @@ def judge_to_folder(
 
     Raises:
         AnomalibLiteError: a file cannot be written; the scores are kept for `resume`.
+        SettingsError: another process is writing there.
     """
+    with owned(output.folder):
+        return _judge(pool, source, output, resume, progress)
+
+
+def _judge(
+    pool: Pool, source: PoolSource, output: PoolOutput, resume: bool, progress: Progress
+) -> tuple[PoolReport, dict[str, Any] | None]:
     ensure_writable(output.folder / "results.jsonl")
     work = output.folder / WORK
     report = pool.score(source.frames, folder=work, resume=resume, keep=True, progress=progress)

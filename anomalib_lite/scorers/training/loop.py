@@ -12,6 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
+from anomalib_lite.edge.ownership import owned_file
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Progress, no_progress
 from anomalib_lite.scorers.training.checkpoints import Checkpoint, TrainingState
 from anomalib_lite.system.interrupts import stop_on_interrupt
@@ -171,11 +173,13 @@ def train_steps(
 
     Raises:
         FitError: the loss is not finite.
+        SettingsError: another process writes this checkpoint.
     """
     state = state or TrainingState()
     started = saved = time.monotonic()
     before = state.seconds
-    with torch.enable_grad(), stop_on_interrupt(stoppable) as stop_asked:
+    owner = nullcontext() if checkpoint is None else owned_file(checkpoint.path)
+    with owner, torch.enable_grad(), stop_on_interrupt(stoppable) as stop_asked:
         while (spent := budget.spent(state.step, state.seconds)) < 1:
             training.set_rate(state.step, spent)
             training.step(state.step)
@@ -189,9 +193,9 @@ def train_steps(
             if checkpoint is not None and now - saved >= CHECKPOINT_SECONDS:
                 checkpoint.write(training.module, training.optimiser, state)
                 saved = time.monotonic()
-    state.finished = budget.spent(state.step, state.seconds) >= 1
-    if checkpoint is not None:
-        checkpoint.write(training.module, training.optimiser, state)
+        state.finished = budget.spent(state.step, state.seconds) >= 1
+        if checkpoint is not None:
+            checkpoint.write(training.module, training.optimiser, state)
     return state
 
 
