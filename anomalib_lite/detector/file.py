@@ -17,20 +17,26 @@ import torch
 from torch import Tensor
 
 from anomalib_lite.backbones.weights import tensors_below
+from anomalib_lite.detector.file_tensors import (
+    GALLERY,
+    check_gallery,
+    check_tensors,
+    read_tensors,
+    tensors_crc32,
+)
 from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.detector.training_record import FittedData, ImageRecord
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
+from anomalib_lite.edge.descriptions import FIELDS_KEY, check_threshold, fields_crc32
+from anomalib_lite.edge.errors import FitError, FrameError, ModelFileError, SettingsError
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, read_header
+from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, checked_header
 from anomalib_lite.edge.inputs import FRAMES, Inputs, View
 from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
 from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.metadata import inputs_from
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.system.versions import installed_versions
-
-_GALLERY = "gallery"
 
 
 @dataclass(frozen=True)
@@ -99,12 +105,14 @@ def write_state(state: DetectorState, path: str | Path) -> Path:
         fields["measured_inputs"] = named
     tensors = {name: tensor.contiguous() for name, tensor in state.tensors.items()}
     if gallery.images:
-        fields[_GALLERY] = gallery.header()
-        tensors[_GALLERY] = torch.from_numpy(gallery.pixels().copy())
+        fields[GALLERY] = gallery.header()
+        tensors[GALLERY] = torch.from_numpy(gallery.pixels().copy())
     for index, sample in enumerate(state.data.samples):
         named_sample = sample if isinstance(sample, Mapping) else {FRAMES: sample}
         for name, values in named_sample.items():
             tensors[_sample_key(name, index)] = torch.from_numpy(np.ascontiguousarray(values))
+    fields["tensors_crc32"] = tensors_crc32(tensors)
+    fields[FIELDS_KEY] = fields_crc32(fields)
     header = json.dumps(fields, sort_keys=True)
     with atomic_path(path) as temporary:
         try:
@@ -121,21 +129,25 @@ def read_state(path: str | Path) -> DetectorState:
     Raises:
         ModelFileError: the file is missing, damaged, foreign or newer.
     """
-    from safetensors.torch import load_file
-
-    header = read_header(path)
-    if not verify_seal(path):
+    sealed = verify_seal(path)
+    header = checked_header(path)
+    if not sealed:
         raise damaged(path)
+    tensors = read_tensors(path)
     with content_of(path):
         about = header["about"]
-        tensors = load_file(path)
+        check_tensors(tensors)
+        if header.get("tensors_crc32", "") not in ("", tensors_crc32(tensors)):
+            raise damaged(path)
         data = about["data"]
         inputs = inputs_from(header["input_spec"], header.get("measured_inputs", {}))
+        calibration = Calibration.from_dict(header["calibration"])
+        check_threshold(header["calibration"], calibration.threshold, calibration.map_threshold)
         scorer = about["detector"]
         return DetectorState(
             spec=inputs.frames,
             measured=inputs.measured,
-            calibration=Calibration.from_dict(header["calibration"]),
+            calibration=calibration,
             data=FittedData(
                 source=str(data["source"]),
                 records=tuple(ImageRecord(*record) for record in header["records"]),
@@ -169,8 +181,9 @@ class content_of:  # noqa: N801 - reads as a statement
         """Nothing to set up."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        wrong = (KeyError, TypeError, ValueError, RuntimeError, AttributeError)
-        if not isinstance(error, wrong) or isinstance(error, AnomalibLiteError):
+        wrong = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, MemoryError)
+        further = (IndexError, ArithmeticError, AssertionError, SettingsError, FrameError, FitError)
+        if not isinstance(error, (*wrong, *further)) or isinstance(error, ModelFileError):
             return
         first = str(error).splitlines()[0] if str(error) else ""
         raise ModelFileError(
@@ -194,6 +207,7 @@ def _samples(inputs: Inputs, tensors: dict[str, Tensor]) -> tuple[View, ...]:
 
 def _gallery(header: dict[str, Any], tensors: dict[str, Tensor]) -> Gallery:
     """Empty for a scorer that explains nothing, and for files of earlier versions."""
-    if _GALLERY not in tensors:
+    if GALLERY not in tensors:
         return Gallery()
-    return Gallery.from_parts(header[_GALLERY], tensors[_GALLERY].numpy())
+    check_gallery((row[4] for row in header[GALLERY]["images"]), tensors[GALLERY])
+    return Gallery.from_parts(header[GALLERY], tensors[GALLERY].numpy())

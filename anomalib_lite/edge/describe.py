@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.headers import read_header
-from anomalib_lite.edge.metadata import EdgeMetadata
+from anomalib_lite.edge.headers import checked_header
+from anomalib_lite.edge.integrity import damaged, verify_seal
+from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata
+from anomalib_lite.edge.model_file import read_model
 
 
 def describe_file(file: Path) -> dict[str, Any]:
@@ -22,9 +23,10 @@ def describe_file(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ModelFileError(f"{file}: no such file; give a .onnx or .safetensors file")
     if file.suffix == ".onnx":
-        metadata = EdgeMetadata.from_json(
-            OnnxRuntimeEngine(file, threads=1).metadata, path=str(file)
-        )
+        described = read_model(file)
+        metadata = EdgeMetadata.from_json(described.metadata[METADATA_KEY], path=str(file))
+        if metadata.graph_crc32 not in ("", described.graph_crc32):
+            raise damaged(file)
         document: dict[str, Any] = json.loads(metadata.to_json())
         document["probes"] = [
             {key: value for key, value in probe.items() if key != "png"}
@@ -32,9 +34,11 @@ def describe_file(file: Path) -> dict[str, Any]:
         ]
         document["kind"] = "edge file"
     else:
-        document = read_header(file)
+        document = checked_header(file)
         document["calibration"] = _with_promise(document["calibration"], file)
         document["kind"] = "detector"
+    if not verify_seal(file):
+        raise damaged(file)
     document["size_bytes"] = file.stat().st_size
     return document
 

@@ -19,6 +19,13 @@ from anomalib_lite.edge.errors import ModelFileError, SettingsError, did_you_mea
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.metadata import METADATA_KEY
+from anomalib_lite.edge.model_file import (
+    cannot_run,
+    checked_outputs,
+    foreign,
+    read_model,
+    unreadable,
+)
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS, Outputs
 from anomalib_lite.edge.quiet import import_onnxruntime, import_openvino
 
@@ -41,6 +48,10 @@ class Engine(Protocol):
     @property
     def metadata(self) -> str:
         """The JSON document stored in the file."""
+
+    @property
+    def graph_crc32(self) -> str:
+        """Checksum of the graph in the file."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -88,39 +99,35 @@ class OnnxRuntimeEngine:
             options.add_session_config_entry("session.use_env_allocators", "1")
             options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
             options.enable_mem_pattern = False
-        if not Path(path).is_file():
-            raise ModelFileError(f"{path}: no such file")
+        self._path = path
+        file = read_model(path)
+        self.metadata = file.metadata[METADATA_KEY]
+        self.graph_crc32 = file.graph_crc32
+        del file
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=providers or ["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise ModelFileError(
-                f"{path}: is not a readable ONNX file (corrupt, truncated or foreign); "
-                "export it again"
-            ) from error
+            raise unreadable(path, error) from error
         self.name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
         names = [item.name for item in self._session.get_outputs()]
         inputs = [item.name for item in self._session.get_inputs()]
         standard = tuple(names[: len(STANDARD_OUTPUTS)]) == STANDARD_OUTPUTS
-        if not self.metadata or inputs[:1] != [FRAMES] or not standard:
-            raise ModelFileError(
-                f"{path}: is an ONNX file, but not one exported by anomalib_lite "
-                f"(inputs {inputs}, outputs {names})"
-            )
+        if inputs[:1] != [FRAMES] or not standard:
+            raise foreign(path, inputs, names)
         self.inputs = tuple(inputs)
         self._outputs = names
         self.extra_outputs = tuple(names[len(STANDARD_OUTPUTS) :])
 
-    @property
-    def metadata(self) -> str:
-        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        return found.get(METADATA_KEY, "")
-
     def run(self, prepared: Prepared) -> Outputs:
         given = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
-        score, anomaly_map, *rest = self._session.run(self._outputs, given)
-        return Outputs(score, anomaly_map, dict(zip(self.extra_outputs, rest, strict=True)))
+        try:
+            score, anomaly_map, *rest = self._session.run(self._outputs, given)
+        except Exception as error:
+            raise cannot_run(self._path, error) from error
+        extra = dict(zip(self.extra_outputs, rest, strict=True))
+        return checked_outputs(Outputs(score, anomaly_map, extra), len(given[FRAMES]), self._path)
 
 
 class OpenVinoEngine:
@@ -148,7 +155,8 @@ class OpenVinoEngine:
             ) from error
         # The description is read by ONNX Runtime, which checks the interface on the way.
         described = OnnxRuntimeEngine(path, threads=1)
-        self.metadata = described.metadata
+        self._path = path
+        self.metadata, self.graph_crc32 = described.metadata, described.graph_crc32
         self.inputs, self.extra_outputs = described.inputs, described.extra_outputs
         del described
         self.rounding = _BF16_ROUNDING if precision == "bf16" else 1.0
@@ -167,11 +175,14 @@ class OpenVinoEngine:
 
     def run(self, prepared: Prepared) -> Outputs:
         given = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
-        with self._request() as request:
-            result = request.infer(given)
-            score, anomaly_map = (np.array(result[name]) for name in STANDARD_OUTPUTS)
-            extra = {name: np.array(result[name]) for name in self.extra_outputs}
-        return Outputs(score, anomaly_map, extra)
+        try:
+            with self._request() as request:
+                result = request.infer(given)
+                score, anomaly_map = (np.array(result[name]) for name in STANDARD_OUTPUTS)
+                extra = {name: np.array(result[name]) for name in self.extra_outputs}
+        except RuntimeError as error:
+            raise cannot_run(self._path, error) from error
+        return checked_outputs(Outputs(score, anomaly_map, extra), len(given[FRAMES]), self._path)
 
     @contextmanager
     def _request(self) -> Iterator[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from anomalib_lite.edge.descriptions import DETECTOR_HEADER, check_fields
 from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.schema import read_json
 
 HEADER_KEY = "anomalib_lite"
 FORMAT = "anomalib_lite.detector"
@@ -28,12 +29,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
             length = int.from_bytes(stream.read(8), "little")
             if not 2 <= length <= _LARGEST_HEADER:
                 raise ValueError("no header")
-            metadata = json.loads(stream.read(length)).get("__metadata__", {})
-        header = dict(json.loads(metadata.get(HEADER_KEY, "{}")))
+            metadata = read_json(stream.read(length)).get("__metadata__", {})
+        header = dict(read_json(metadata.get(HEADER_KEY, "{}")))
         version = int(header.get("format_version", 0))
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file") from error
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
         raise ModelFileError(
             f"{path}: is not a readable .safetensors file (corrupt, truncated or foreign); "
             "fit it again"
@@ -47,4 +48,14 @@ def read_header(path: str | Path) -> dict[str, Any]:
             f"{path}: written in format version {version}, this program reads up "
             f"to {FORMAT_VERSION}; update anomalib_lite"
         )
+    return header
+
+
+def checked_header(path: str | Path) -> dict[str, Any]:
+    """`read_header` with every field checked against its bounds; raises `ModelFileError`."""
+    header = read_header(path)
+    try:
+        check_fields(header, DETECTOR_HEADER)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its content is damaged ({error}); fit it again") from error
     return header

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,17 +11,31 @@ from typing import Any
 import cv2
 import numpy as np
 
+from anomalib_lite.edge.arrays_in_text import pack_array, unpack_array
 from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.descriptions import (
+    DESCRIPTION,
+    FIELDS_KEY,
+    check_fields,
+    check_threshold,
+    fields_crc32,
+)
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.frames import Frame, decode_frame
 from anomalib_lite.edge.inputs import FRAMES, Inputs, View
 from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED
 from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.schema import read_json
 
 METADATA_KEY = "anomalib_lite"
 FORMAT = "anomalib_lite.edge"
 FORMAT_VERSION = 1
+
+_PROBE_MEGAPIXELS = 17.0
+"""Largest network input; probes are frames shrunk to a few hundred pixels."""
+_LONGEST = 256 << 20
+"""Characters of a description; with 200 images and five probes it has half a million."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +69,26 @@ class Probe:
     ) -> Probe:
         """Pack a raw frame `(H, W[, C])`, or frames by input name."""
         named = frame if isinstance(frame, Mapping) else {FRAMES: frame}
-        measured = {key: _pack(values) for key, values in named.items() if key != FRAMES}
+        measured = {key: pack_array(values) for key, values in named.items() if key != FRAMES}
         return cls(name, _encode_png(named[FRAMES]), score, map_peak, extra or {}, measured)
 
     @property
     def frame(self) -> Frame:
         """The raw picture, decoded anew at each access to keep the process small."""
-        return decode_frame(base64.b64decode(self.png), exif="ignore", name="probe frame")
+        data = base64.b64decode(self.png, validate=True)
+        return decode_frame(
+            data, exif="ignore", name="probe frame", max_megapixels=_PROBE_MEGAPIXELS
+        )
 
     @property
     def view(self) -> View:
         """The raw picture, or frames by input name where something is measured beside it."""
         if not self.measured:
             return self.frame
-        return {FRAMES: self.frame, **{key: _unpack(text) for key, text in self.measured.items()}}
+        return {
+            FRAMES: self.frame,
+            **{key: unpack_array(text) for key, text in self.measured.items()},
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -109,6 +127,7 @@ class EdgeMetadata:
         about: provenance for people and audits: detector, backbone, data, versions, parity.
         extra_outputs: names of the graph's outputs beyond the standard two; empty in files of
             earlier versions, which did not list them.
+        graph_crc32: checksum of the graph that is described; empty in files of earlier versions.
     """
 
     inputs: Inputs
@@ -118,6 +137,7 @@ class EdgeMetadata:
     localises: bool
     about: dict[str, Any]
     extra_outputs: tuple[str, ...] = ()
+    graph_crc32: str = ""
 
     @property
     def spec(self) -> InputSpec:
@@ -143,58 +163,62 @@ class EdgeMetadata:
             }
         if self.extra_outputs:
             document["extra_outputs"] = list(self.extra_outputs)
+        if self.graph_crc32:
+            document["graph_crc32"] = self.graph_crc32
+        document[FIELDS_KEY] = fields_crc32(document)
         return json.dumps(document, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, *, path: str) -> EdgeMetadata:
         """Read the document; raises `ModelFileError` when it is foreign, newer or damaged."""
         try:
-            document = json.loads(text)
-            found, version = document["format"], int(document["format_version"])
-            if found != FORMAT:
-                raise ModelFileError(f"{path}: format is {found!r}, expected {FORMAT!r}")
-            if version > FORMAT_VERSION:
-                raise ModelFileError(
-                    f"{path}: written in format version {version}, this program reads up to "
-                    f"{FORMAT_VERSION}; update anomalib_lite"
-                )
-            return cls(
+            document = _document(text, path)
+            check_fields(document, DESCRIPTION)
+            metadata = cls(
                 inputs=inputs_from(document["input_spec"], document.get("measured_inputs", {})),
                 calibration=Calibration.from_dict(document["calibration"]),
                 probes=tuple(Probe.from_dict(probe) for probe in document["probes"]),
                 tolerance=float(document["tolerance"]),
-                localises=bool(document["localises"]),
-                about=dict(document["about"]),
-                extra_outputs=tuple(str(name) for name in document.get("extra_outputs", ())),
+                localises=document["localises"],
+                about=document["about"],
+                extra_outputs=tuple(document.get("extra_outputs", ())),
+                graph_crc32=document.get("graph_crc32", ""),
             )
+            found = metadata.calibration
+            check_threshold(document["calibration"], found.threshold, found.map_threshold)
+            return metadata
         except ModelFileError:
             raise
         except (AnomalibLiteError, ValueError, KeyError, TypeError, cv2.error) as error:
             raise ModelFileError(
-                f"{path}: its description is damaged ({type(error).__name__}: {error}); "
-                "export it again"
+                f"{path}: its description is damaged ({error}); export it again"
             ) from error
+
+
+def _document(text: str, path: str) -> dict[str, Any]:
+    """The JSON of a description of this format; raises `ModelFileError` and `ValueError`."""
+    if len(text) > _LONGEST:
+        raise ValueError(f"it has {len(text)} characters, expected at most {_LONGEST}")
+    document = read_json(text)
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    found, version = document.get("format"), document.get("format_version")
+    if found != FORMAT:
+        raise ModelFileError(f"{path}: format is {str(found)[:40]!r}, expected {FORMAT!r}")
+    if not isinstance(version, int) or version < 1:
+        raise ValueError("it has no format version")
+    if version > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path}: written in format version {str(version)[:40]}, this program reads up to "
+            f"{FORMAT_VERSION}; update anomalib_lite"
+        )
+    return document
 
 
 def inputs_from(frames: dict[str, Any], measured: dict[str, Any]) -> Inputs:
     """What files say of the inputs; raises KeyError, TypeError or ValueError on foreign content."""
     named = {str(name): MeasuredSpec.from_dict(fields) for name, fields in measured.items()}
     return Inputs(InputSpec.from_dict(frames), named)
-
-
-def _pack(values: Frame) -> str:
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(values), allow_pickle=False)
-    return base64.b64encode(zlib.compress(buffer.getvalue(), 9)).decode("ascii")
-
-
-def _unpack(text: str) -> Frame:
-    try:
-        buffer = io.BytesIO(zlib.decompress(base64.b64decode(text)))
-        values: Frame = np.load(buffer, allow_pickle=False)
-    except (ValueError, EOFError, zlib.error) as error:
-        raise ModelFileError(f"a probe's measured input is damaged ({error})") from error
-    return values
 
 
 def _encode_png(frame: Frame) -> str:

@@ -14,6 +14,7 @@ from anomalib_lite.edge.engines import Engine
 from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
+from anomalib_lite.edge.integrity import damaged
 from anomalib_lite.edge.metadata import EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import (
     Outputs,
@@ -85,6 +86,8 @@ class EdgeModel(Predicts):
             self._own = OwnEngine(self.path, **self._options)
             self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
             self._own.require_seal()
+            if self._metadata.graph_crc32 not in ("", self._engine.graph_crc32):
+                raise damaged(path)
             self.spec: InputSpec = self._metadata.spec
             self.inputs: Inputs = self._metadata.inputs
             self.calibration: Calibration = self._metadata.calibration

@@ -6,8 +6,6 @@ same because they all call `prepare`; the way back, `map_to_frame`, lives beside
 
 from __future__ import annotations
 
-import base64
-import zlib
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -19,6 +17,7 @@ from anomalib_lite.edge.errors import FrameError, SettingsError, did_you_mean
 from anomalib_lite.edge.frames import Exif, Frame
 from anomalib_lite.edge.plain import is_whole, plain
 from anomalib_lite.edge.resize import resize, shrunk_hw
+from anomalib_lite.edge.roi import pack_roi, unpack_roi
 
 Colour: TypeAlias = Literal["rgb", "grey"]
 Alpha: TypeAlias = Literal["opaque", "ignore"]
@@ -124,22 +123,16 @@ class InputSpec:
         if self.aspect is not None:
             fields["aspect"] = self.aspect
         if self.roi is not None:
-            packed = zlib.compress(np.packbits(self.roi).tobytes(), 9)
-            fields["roi"] = base64.b64encode(packed).decode("ascii")
+            fields["roi"] = pack_roi(self.roi)
         return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> InputSpec:
         """Rebuild from `to_dict`; raises KeyError, TypeError or ValueError on foreign content."""
         height, width = int(fields["height"]), int(fields["width"])
-        roi = None
-        if "roi" in fields:
-            try:
-                packed = zlib.decompress(base64.b64decode(fields["roi"]))
-            except zlib.error as error:
-                raise ValueError(f"region of interest: {error}") from error
-            bits = np.unpackbits(np.frombuffer(packed, np.uint8))[: height * width]
-            roi = bits.astype(bool).reshape(height, width)
+        if max(height, width) > _MAX_SIDE or min(height, width) < _MIN_SIDE:
+            raise ValueError(f"input is {height}x{width}")
+        roi = unpack_roi(fields["roi"], (height, width)) if "roi" in fields else None
         return cls(
             height=height,
             width=width,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,8 @@ def _metadata(
 
 
 def _describe(model: Any, metadata: EdgeMetadata) -> None:
+    graph = model.graph.SerializeToString(deterministic=True)
+    metadata = replace(metadata, graph_crc32=f"{zlib.crc32(graph):08x}")
     del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key = METADATA_KEY
