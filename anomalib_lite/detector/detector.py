@@ -10,6 +10,7 @@ import torch
 
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.detector.file import DetectorState, content_of, read_state, write_state
+from anomalib_lite.detector.file_tensors import require_usable
 from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.detector.half_storage import stores_half
 from anomalib_lite.detector.learner import Learner

@@ -6,10 +6,12 @@ import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.outputs import Outputs
 
 GALLERY = "gallery"
 _SAMPLE = "sample"
@@ -57,6 +59,17 @@ def check_tensors(tensors: Mapping[str, Tensor]) -> None:
             _check_finite(name, tensor)
         elif name != GALLERY and name not in samples:
             raise ValueError(f"a tensor is called {name[:60]!r}")
+
+
+def require_usable(outputs: Outputs) -> None:
+    """Raise `ValueError` unless a loaded detector gives a finite score and a map for a frame."""
+    score, anomaly_map = outputs.score, outputs.anomaly_map
+    if score.shape != (1,) or anomaly_map.ndim != 3 or not anomaly_map.size:
+        raise ValueError(
+            f"it gives a score {score.shape} and a map {anomaly_map.shape} for a frame"
+        )
+    if not (np.isfinite(score).all() and np.isfinite(anomaly_map).all()):
+        raise ValueError("it gives NaN or infinity for a black frame")
 
 
 def check_gallery(sizes: Iterable[int], pixels: Tensor) -> None:
