@@ -118,7 +118,10 @@ class Detector(Learner):
         chosen = choose_device(device)
         state = read_state(path)
         with content_of(path):
-            return cls.from_state(state, device=chosen)
+            detector = cls.from_state(state, device=chosen)
+            # What does not fit together is found here, not at the first frame of a shift.
+            require_usable(detector.run(detector.inputs.blank()))
+            return detector
 
     def export(self, path: str | Path) -> ExportReport:
         """Write a verified `.onnx` edge file.

@@ -28,7 +28,7 @@ from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.detector.training_record import FittedData, ImageRecord
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.descriptions import FIELDS_KEY, check_threshold, fields_crc32
-from anomalib_lite.edge.errors import FitError, FrameError, ModelFileError, SettingsError
+from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, checked_header
 from anomalib_lite.edge.inputs import FRAMES, Inputs, View
@@ -182,8 +182,8 @@ class content_of:  # noqa: N801 - reads as a statement
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         wrong = (KeyError, TypeError, ValueError, RuntimeError, AttributeError, MemoryError)
-        further = (IndexError, ArithmeticError, AssertionError, SettingsError, FrameError, FitError)
-        if not isinstance(error, (*wrong, *further)) or isinstance(error, ModelFileError):
+        further = (IndexError, ArithmeticError, AssertionError)
+        if not isinstance(error, (*wrong, *further)) or isinstance(error, AnomalibLiteError):
             return
         first = str(error).splitlines()[0] if str(error) else ""
         raise ModelFileError(
