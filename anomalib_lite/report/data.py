@@ -89,6 +89,7 @@ class Run:
         operating: threshold and what it promises.
         parts: test frames that were scored.
         metrics: figures by name; None where one is not defined.
+        compared: thresholds for the rates at which runs are compared, each with its promise.
         reasons: metric name -> why it has no value.
         remarks: metric name -> what to keep in mind when quoting it.
         unreadable: frame name -> why it has no score.
@@ -108,6 +109,7 @@ class Run:
     operating: Operating
     parts: tuple[Part, ...]
     metrics: Mapping[str, float | None]
+    compared: tuple[Operating, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     remarks: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)

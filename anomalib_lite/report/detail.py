@@ -20,6 +20,7 @@ from anomalib_lite.report.data import Run
 from anomalib_lite.report.examples import relative, worst_frames
 from anomalib_lite.report.html import Markup, join, tag
 from anomalib_lite.report.plots import DEFECT_BARS, GOOD_BARS, CurvePlot, ScoreRow, score_rows
+from anomalib_lite.report.promised import promised_table
 from anomalib_lite.report.summary import METRIC_HEADS, headline, kept_promise
 from anomalib_lite.report.words import counted, figure_text, interval, percent, signed, with_unit
 
@@ -38,6 +39,7 @@ def run_detail(run: Run, pictures: tuple[int, int], *, show_headline: bool) -> M
         [
             headline([run]) if show_headline else None,
             kept_promise(run),
+            promised_table(run),
             _histograms(run),
             _recall_table(run),
             _curves(run),

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.calibration import Calibration, Operating
 from anomalib_lite.edge.errors import AnomalibLiteError, SourceError
 from anomalib_lite.report.data import CurveData, Part, ReportData, Run, Shift
 from anomalib_lite.report.load_pictures import WorstMaps, worst_examples
@@ -83,6 +83,7 @@ def _run(
         operating=calibration.operating,
         parts=parts,
         metrics=dict(record["metrics"]),
+        compared=_compared(record, calibration),
         reasons=dict(record.get("reasons", {})),
         remarks=dict(record.get("remarks", {})),
         unreadable=dict(record.get("skipped_test_images", {})),
@@ -97,6 +98,12 @@ def _run(
         shifts=_shifts(record.get("shift", {})),
         provenance=_run_provenance(record, calibration),
     )
+
+
+def _compared(record: Mapping[str, Any], calibration: Calibration) -> tuple[Operating, ...]:
+    """The operating points beside the requested one; evaluations of earlier versions have none."""
+    asked = sorted(float(rate) for rate in record.get("operating", {}).get("at", {}))
+    return tuple(calibration.with_rate(rate).operating for rate in asked)
 
 
 def _read_parts(path: Path) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ from anomalib_lite.metrics import mean_and_sem
 from anomalib_lite.report.components import NO_VALUE, Cell, card, cards, hint, section, table
 from anomalib_lite.report.data import ReportData, Run
 from anomalib_lite.report.html import Child, Markup, join, tag
+from anomalib_lite.report.promised import promised_cards, promised_cells, promised_heads
 from anomalib_lite.report.statistics import chance_of_rejects
 from anomalib_lite.report.words import counted, figure_text, interval, percent, promise
 
@@ -37,6 +38,7 @@ def headline(runs: Sequence[Run]) -> Markup:
     aurocs = [value for run in runs if (value := run.metrics.get("image_auroc")) is not None]
     times = [value for run in runs if (value := run.timing.get(_LATENCY)) is not None]
     items = [
+        *promised_cards(runs),
         card(
             "Good parts rejected",
             counted(rejected, good) if good else "none tested",
@@ -128,10 +130,11 @@ def results(data: ReportData) -> Markup:
         name for name in METRIC_HEADS if any(run.metrics.get(name) is not None for run in data.runs)
     ]
     several = any(len(group) > 1 for group in groups)
-    heads = ["data", "model", "good rejected", "defects found", *(METRIC_HEADS[n] for n in used)]
+    heads = ["data", "model", "good rejected", "defects found"]
+    heads += [*promised_heads(data.runs), *(METRIC_HEADS[n] for n in used)]
     if several:
         heads.insert(2, "seeds")
-    rows = [_row(group, used, several) for group in groups]
+    rows = [_row(group, used, several, data.runs) for group in groups]
     remark = (
         "Figures are means over seeds ± standard error; counts name every seed. " if several else ""
     )
@@ -148,13 +151,16 @@ def results(data: ReportData) -> Markup:
     )
 
 
-def _row(group: Sequence[Run], metrics: Sequence[str], several: bool) -> list[Cell]:
+def _row(
+    group: Sequence[Run], metrics: Sequence[str], several: bool, runs: Sequence[Run]
+) -> list[Cell]:
     first = group[0]
     cells = [Cell(first.data), Cell(first.model)]
     if several:
         cells.append(Cell(str(len(group)), float(len(group))))
     cells.append(_counts([run.rejected_good for run in group], [len(run.good) for run in group]))
     cells.append(_counts([run.found for run in group], [len(run.anomalous) for run in group]))
+    cells += promised_cells(group, runs)
     return cells + [_mean([run.metrics.get(name) for run in group]) for name in metrics]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from anomalib_lite.edge.scoring import ScoredFrame
 from anomalib_lite.evaluation import EvaluationSettings, evaluate
 from anomalib_lite.report.evaluation import render_report
 from anomalib_lite.report.load import load_evaluation
+from anomalib_lite.report.promised import best_threshold, missed, rejected
 
 SMALL = {"train": 16, "test_good": 4, "test_per_defect": 1, "size": 64}
 
@@ -55,10 +57,32 @@ def test_what_is_loaded_equals_the_files(folder: Path) -> None:
         assert run.rejected_good == record["operating"]["false_reject"]["num_hits"]
         assert len(run.anomalous) - run.found == record["operating"]["miss"]["num_hits"]
         assert [part.score for part in run.parts] == [json.loads(line)["score"] for line in lines]
+        for point in run.compared:
+            stored = record["operating"]["at"][f"{point.requested:g}"]
+            assert point.false_reject_rate == stored["promised_false_reject"]
+            for tally, name in ((missed, "miss"), (rejected, "false_reject")):
+                found, expected = tally(run, point.threshold), stored[name]
+                assert (found.hits, found.total) == (expected["num_hits"], expected["num_samples"])
+        best = missed(run, best_threshold(run))
+        assert best.hits == record["operating"]["best"]["miss"]["num_hits"]
+        assert [point.requested for point in run.compared] == [0.01, 0.05]
         recall = record["operating"]["recall_per_defect"]
         assert {name: rate.num_hits for name, rate in run.recall.items()} == {
             name: rate["num_hits"] for name, rate in recall.items()
         }
+
+
+def test_an_evaluation_without_figures_at_other_rates_still_gives_its_page(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "old")
+    for path in (tmp_path / "old/runs").glob("*.json"):
+        record = json.loads(path.read_text())
+        del record["operating"]["at"], record["operating"]["best"]
+        path.write_text(json.dumps(record))
+    found = Page.of(render_report(load_evaluation(tmp_path / "old")))
+    assert "Missed at" not in found.text
+    assert "Good parts rejected" in found.text
 
 
 def test_the_worst_frames_come_with_pictures_and_outlines(folder: Path) -> None:
