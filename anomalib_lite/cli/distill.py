@@ -11,7 +11,7 @@ import typer
 
 from anomalib_lite.cli.common import INTERRUPTED, bold, console
 from anomalib_lite.cli.grouped import grouped
-from anomalib_lite.cli.options import Seed, Threads
+from anomalib_lite.cli.options import Device, Seed, Threads
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.values import checked_minutes, parse_layers
 
@@ -171,6 +171,7 @@ def distill(
     ] = "",
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "auto",
 ) -> None:
     """Teach a small patch network to give what a large network gives.
 
@@ -187,7 +188,7 @@ def distill(
     settings, first = steps.settings(pictures.crop, seed), steps.first_weights()
     ensure_writable(out)
     network = teacher.network()
-    run = Distillation(_pool(pictures, seed), network, settings, start=first)
+    run = Distillation(_pool(pictures, seed), network, settings, start=first, device=device)
     if steps.resume and checkpoint.exists():
         run.resume(checkpoint)
         console(stderr=True).print(f"going on at step {run.step}")

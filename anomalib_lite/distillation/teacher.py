@@ -13,6 +13,7 @@ from anomalib_lite.backbones.features import LayerInfo
 from anomalib_lite.backbones.pdn import EMBEDDING, EdgeNetwork, Size, patch_network
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.memory_bank.patch_vectors import PatchEmbedding
+from anomalib_lite.system.devices import statistics_device
 
 _LEAST_STD = 1e-6
 _COARSER = 2  # EfficientAD's teacher looks at twice the resolution: 8 of its pixels are 4 of ours
@@ -138,6 +139,7 @@ def _averaged(maps_by_name: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     means: dict[str, list[Tensor]] = {}
     for batch in maps_by_name:
         for name, maps in batch.items():
+            maps = maps.to(statistics_device(maps.device))
             means.setdefault(name, []).append(maps.mean(dim=(0, 2, 3), dtype=torch.float64))
     return {name: torch.stack(values).mean(0).float() for name, values in means.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -30,6 +31,7 @@ from anomalib_lite.scorers.base import Progress, no_progress
 from anomalib_lite.scorers.training.checkpoints import Checkpoint, TrainingState
 from anomalib_lite.scorers.training.loop import Budget, Training, train_steps
 from anomalib_lite.scorers.training.teacher_cache import TeacherCache
+from anomalib_lite.system.devices import choose_device
 from anomalib_lite.system.seeding import seeded
 
 _STATISTICS_BATCHES = 40
@@ -51,6 +53,7 @@ class Distillation:
         settings: how.
         start: weights to begin with instead of random ones: what `write_weights` wrote, of the same
             size and from a teacher with as many channels. Such a run trains without batch norm.
+        device: where it trains; what is written does not depend on it but for rounding.
 
     Attributes:
         state: how far it is; its curve is the error on crops of pictures never trained on, where 1
@@ -66,10 +69,12 @@ class Distillation:
         teacher: Backbone,
         settings: DistillSettings,
         start: Path | None = None,
+        device: str = "cpu",
     ) -> None:
         self.pool = pool
         self.settings = settings
-        self.targets = Targets(teacher, settings.size, settings.side).eval()
+        self.device = choose_device(device)
+        self.targets = Targets(teacher, settings.size, settings.side).eval().to(self.device)
         self.teacher_name = teacher.name
         self.teacher_sha256 = teacher.weights_sha256
         self.norm = settings.size == "edge" and start is None
@@ -82,8 +87,8 @@ class Distillation:
         for module in self.student.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = _NORM_MOMENTUM
-        self.student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.statistics = TargetStatistics(self.targets.channels)
+        self.student.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.statistics = TargetStatistics(self.targets.channels).to(self.device)
         self.state = TrainingState()
         self._cache = TeacherCache(teacher, self.targets)
         self._ahead: Iterator[Tensor] = iter(())
@@ -119,7 +124,8 @@ class Distillation:
         if not self.statistics.measured:
             self.statistics.measure(
                 lambda: (
-                    self.targets(self._drawn(3, index)) for index in range(_STATISTICS_BATCHES)
+                    self.targets(self._drawn(3, index).to(self.device))
+                    for index in range(_STATISTICS_BATCHES)
                 )
             )
             if self.started_from:
@@ -152,11 +158,13 @@ class Distillation:
     def network(self) -> nn.Module:
         """The student as it is now: batch norm folded, outputs in the teacher's units."""
         plain = Student(self.settings.size, self.targets.channels, norm=False)
+        trained = copy.deepcopy(self.student).cpu()
         if self.norm:
-            fold_norms(self.student, plain)
+            fold_norms(trained, plain)
         else:
-            plain.load_state_dict(self.student.state_dict())
-        scale_heads(plain, self.statistics.mean, self.statistics.std)
+            plain.load_state_dict(trained.state_dict())
+        statistics = copy.deepcopy(self.statistics).cpu()
+        scale_heads(plain, statistics.mean, statistics.std)
         return plain.net.eval()
 
     def _plan(self) -> Training:
@@ -200,14 +208,14 @@ class Distillation:
                 crops = coming.result()
                 if step + 1 < self.settings.steps:
                     coming = worker.submit(self._drawn, 1, step + 1)
-                yield crops
+                yield crops.to(self.device)
 
     def _step_loss(self, step: int) -> Tensor:
         crops = next(self._ahead)
         # A batch norm that goes by its batch is another network than the one that is shipped: the
         # last steps learn with the statistics as they stay.
         self.student.train(step < _BATCH_STATISTICS * self.settings.steps)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
             wanted = self.statistics(self.targets(crops))
             maps = self.student(self._pixels(crops))
         return _error(maps, wanted)
@@ -217,7 +225,7 @@ class Distillation:
         self.student.eval()
         errors = []
         for index in range(_HELD_OUT_BATCHES):
-            crops = self._drawn(2, index, held_out=True)
+            crops = self._drawn(2, index, held_out=True).to(self.device)
             wanted = self.statistics(self._cache.maps(index, crops))
             errors.append(_error(self.student(self._pixels(crops)), wanted))
         return float(torch.stack(errors).mean())

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from helpers.pretended_device import PretendedCuda, pretend_cuda
 from interruptions import at_each_write
 from safetensors.torch import load_file, save_file
 
@@ -312,3 +313,27 @@ def test_weights_to_start_from_are_part_of_the_checkpoint(pool, teacher, tmp_pat
         assert torch.equal(again.student.state_dict()[name], value)
     with pytest.raises(FitError, match="another run"):
         distillation(pool, teacher, steps=3).resume(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_a_run_on_a_device_gives_the_weights_of_the_cpu(
+    pool, few_batches, tmp_path, monkeypatch, start
+):
+    """On the pretended device: whatever is left on the CPU fails there."""
+    first = None
+    if start:
+        first = tmp_path / "first.safetensors"
+        made = distillation(pool, create_backbone("resnet18", weights="random"))
+        made.run()
+        write_weights(made, first)
+    expected = distillation(pool, create_backbone("resnet18", weights="random"), first, steps=2)
+    expected.run()
+    settings = DistillSettings(**{**SMALL, "steps": 2})
+    pretend_cuda(monkeypatch)
+    with PretendedCuda():
+        teacher = create_backbone("resnet18", weights="random")
+        found = Distillation(pool, teacher, settings, first, device="cuda")
+        found.run(checkpoint=tmp_path / "run.safetensors")
+        network = found.network()
+    for name, value in expected.network().state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, rtol=1e-3, atol=1e-4)
