@@ -98,7 +98,7 @@ def joined(parts):
     )
 
 
-def textbook_padim(train, test, layout, channels, regularisation, sigma):
+def textbook_padim(train, test, layout, channels, regularisation, sigma, shrinkage=0.0):
     """PaDiM as the paper writes it, float64, position by position.
 
     Args:
@@ -108,24 +108,47 @@ def textbook_padim(train, test, layout, channels, regularisation, sigma):
         channels: chosen channels of the concatenation in layer order.
         regularisation: added to the diagonal.
         sigma: blur, pixels.
+        shrinkage: how far each covariance is drawn towards the mean of those inside the region.
 
     Returns:
         image scores (N,), maps (N, H, W).
     """
-    finest = min(layout.layers, key=lambda layer: layer.stride)
-    good = _concatenated(train, layout, finest)[:, channels]
-    new = _concatenated(test, layout, finest)[:, channels]
-    rows, columns = finest.grid_hw
+    distances = textbook_distances(train, test, layout, channels, regularisation, shrinkage)
+    maps = enlarged_and_blurred(distances, layout.input_hw, sigma)
+    return maps.max(axis=(1, 2)), maps
+
+
+def textbook_distances(train, test, layout, channels, regularisation, shrinkage=0.0):
+    """Mahalanobis distances (N, h, w) of `textbook_padim`, before the map is enlarged."""
+    new = _concatenated(test, layout, _finest(layout))[:, channels]
+    means, covariances = textbook_gaussians(train, layout, channels, regularisation, shrinkage)
+    rows, columns = means.shape[:2]
     distances = np.zeros((len(new), rows, columns))
     for row in range(rows):
         for column in range(columns):
-            sample = good[:, :, row, column]
-            covariance = np.cov(sample, rowvar=False, ddof=1).reshape(len(channels), -1)
-            inverse = np.linalg.inv(covariance + regularisation * np.eye(len(channels)))
-            centred = new[:, :, row, column] - sample.mean(axis=0)
+            inverse = np.linalg.inv(covariances[row, column])
+            centred = new[:, :, row, column] - means[row, column]
             distances[:, row, column] = np.sqrt(np.einsum("ni,ij,nj->n", centred, inverse, centred))
-    maps = enlarged_and_blurred(distances, layout.input_hw, sigma)
-    return maps.max(axis=(1, 2)), maps
+    return distances
+
+
+def textbook_gaussians(train, layout, channels, regularisation, shrinkage=0.0):
+    """Means (h, w, d) and covariances (h, w, d, d) of all finest cells, one by one, float64."""
+    good = _concatenated(train, layout, _finest(layout))[:, channels]
+    _, size, rows, columns = good.shape
+    covariances = np.zeros((rows, columns, size, size))
+    for row in range(rows):
+        for column in range(columns):
+            sample = np.cov(good[:, :, row, column], rowvar=False, ddof=1)
+            covariances[row, column] = sample.reshape(size, size)
+    inside = layout.cell_share((rows, columns)).numpy() > 0
+    shared = covariances[inside].mean(axis=0)
+    drawn = (1 - shrinkage) * covariances + shrinkage * shared
+    return good.mean(axis=0).transpose(1, 2, 0), drawn + regularisation * np.eye(size)
+
+
+def _finest(layout):
+    return min(layout.layers, key=lambda layer: layer.stride)
 
 
 def _concatenated(features, layout, finest):

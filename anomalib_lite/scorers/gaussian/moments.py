@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,24 @@ from torch import Tensor, nn
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.scorers.gaussian.nested_grids import NestedGrids
 from anomalib_lite.system.devices import put, statistics_device
+
+
+class SharedTarget(NamedTuple):
+    """A covariance for all places, and how far those of places are drawn towards it.
+
+    Attributes:
+        amount: 0 to 1.
+        covariance: float64 `(d, d)`, channels coarse to fine.
+    """
+
+    amount: float
+    covariance: Tensor
+
+    def row(self, grids: NestedGrids, widths: Sequence[int], level: int) -> Tensor:
+        """Its part of a product row of `NestedMoments`, `(c, w)`: the same for every child."""
+        blocks = self.covariance.split(list(widths), dim=0)[level].split(list(widths), dim=1)
+        finer = range(level, grids.levels)
+        return torch.cat([blocks[j].repeat(1, grids.children(level, j)) for j in finer], dim=1)
 
 
 class NestedMoments(nn.Module):
@@ -95,8 +114,14 @@ class NestedMoments(nn.Module):
             twin.register_buffer(f"products{level}_", self.products(level).clone())
         return twin
 
-    def factors(self, regularisation: float) -> list[tuple[Tensor, Tensor]]:
+    def factors(
+        self, regularisation: float, target: SharedTarget | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
         """Means `(P, c)` and whitening factors `(P, c, w)` per level, float32.
+
+        Args:
+            regularisation: added to the diagonal.
+            target: what each covariance is drawn towards before that.
 
         With x a node's centred channels, `x @ factor` gives, side by side, its own whitened values
         and what it contributes to the whitened values of each node below it. The squared norm of
@@ -108,19 +133,13 @@ class NestedMoments(nn.Module):
         """
         if float(self.count_) < 2:
             raise too_few(float(self.count_))
-        blocks = _Blocks(self, regularisation)
+        blocks = _Blocks(self, regularisation, target)
         for level in range(self.grids.levels):
             blocks.condition(level)
         return blocks.factors()
 
-    def row_parts(self, level: int, widths: Sequence[int] | None = None) -> list[int]:
-        """Parts of a product row: own channels, then those of all nodes below, level by level."""
-        widths = self.widths if widths is None else widths
-        finer = range(level + 1, self.grids.levels)
-        return [widths[level], *(self.grids.children(level, j) * widths[j] for j in finer)]
-
     def _row_width(self, level: int, widths: Sequence[int]) -> int:
-        return sum(self.row_parts(level, widths))
+        return sum(self.grids.row_parts(level, widths))
 
     def _row(self, nodes: Sequence[Tensor], level: int) -> Tensor:
         """Channels of a node beside those of all nodes below it, `(P, N, w)`."""
@@ -155,7 +174,9 @@ class _Blocks:
     c_j)`.
     """
 
-    def __init__(self, moments: NestedMoments, regularisation: float) -> None:
+    def __init__(
+        self, moments: NestedMoments, regularisation: float, target: SharedTarget | None
+    ) -> None:
         self.grids = moments.grids
         self.widths = moments.widths
         self.rows: list[list[Tensor]] = []
@@ -172,8 +193,13 @@ class _Blocks:
                 beta=1 / (count - 1),
                 alpha=-count / (count - 1),
             )
+            if target is not None:
+                shared = target.row(self.grids, self.widths, level)
+                covariance.mul_(1 - target.amount).add_(target.amount * shared)
             covariance.diagonal(dim1=1, dim2=2).add_(regularisation)
-            self.cross.append(list(covariance.split(moments.row_parts(level), dim=2)))
+            self.cross.append(
+                list(covariance.split(self.grids.row_parts(level, self.widths), dim=2))
+            )
 
     def condition(self, level: int) -> None:
         """Find `rows[level]`, given those of all coarser levels."""

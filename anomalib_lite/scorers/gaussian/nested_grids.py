@@ -60,6 +60,11 @@ class NestedGrids:
         """Number of nodes at a level, padding included."""
         return self.grids[0][0] * self.grids[0][1] * self.children(0, level)
 
+    def row_parts(self, level: int, widths: Sequence[int]) -> list[int]:
+        """Parts of a row: own channels, then those of all nodes below, level by level."""
+        finer = range(level + 1, self.levels)
+        return [widths[level], *(self.children(level, j) * widths[j] for j in finer)]
+
     def to_nodes(self, maps: Tensor, level: int, channels: int) -> Tensor:
         """Map `(N, C, h, w)` of a level -> nodes `(P, N, C)`.
 

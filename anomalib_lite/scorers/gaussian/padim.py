@@ -8,7 +8,6 @@ nothing is approximated, a fraction of the numbers is stored and read (docs/meth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,10 +18,18 @@ from anomalib_lite.backbones.features import FeatureLayout, Features, LayerInfo
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.base import FeatureStream, FitContext, HeldOutScores, Scorer, Scores
 from anomalib_lite.scorers.batches import NotedWeights
+from anomalib_lite.scorers.gaussian.chain_rule import squared_distances
 from anomalib_lite.scorers.gaussian.compact_grids import SharedMoments, shared_distances
-from anomalib_lite.scorers.gaussian.fold_cache import FoldCache
+from anomalib_lite.scorers.gaussian.folded_nodes import FoldedNodes, groups
 from anomalib_lite.scorers.gaussian.moments import NestedMoments
 from anomalib_lite.scorers.gaussian.nested_grids import NestedGrids, SharedGrids
+from anomalib_lite.scorers.gaussian.pooled import PooledMoments
+from anomalib_lite.scorers.gaussian.shrinkage import (
+    Shrinkage,
+    ShrinkageSearch,
+    shrinkage_setting,
+    shrunk_factors,
+)
 from anomalib_lite.scorers.image_score import (
     TOP_SHARE,
     ImageScore,
@@ -34,13 +41,8 @@ from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
 _PAPER_CHANNELS = 100
 _LARGEST_SIGMA = 1000
-_GROUP_IMAGES = 32
 _LARGEST_BLOCK = 10  # as a power of two
-
-
-def _join(parts: list[list[Tensor]]) -> list[Tensor]:
-    """Concatenate the images of several batches of nodes, level by level."""
-    return [torch.cat(level, dim=1) for level in zip(*parts, strict=True)]
+Moments = NestedMoments | SharedMoments | PooledMoments
 
 
 @register_scorer
@@ -53,18 +55,23 @@ class PaDiM(Scorer):
         sigma: blur of the enlarged map, input pixels (the paper's 4).
         compact: None fits a covariance per position (the paper's); 1, 2, 4, ... lets squares of so
             many coarsest cells per side share one, in half precision (docs/methods/padim.md).
+        shrinkage: draws the covariance of each place towards one that all share: 0 or None not at
+            all (the paper's), 1 leaves one for all places (a small, quick file), auto takes the
+            amount under which held-out good images are likeliest; for few photographs.
         image_score: `"max"` of the map (the paper's), or `"top"`: the mean of its largest values.
         top_share: share of the map that `"top"` counts.
 
     Attributes:
         channels_: chosen channels in the concatenation of all layers, int64 `(d,)`.
         moments: float64 moments of all good images, additive.
+        shrinkage_: the amount that auto has chosen, float32 scalar.
         mean0_, whitening0_, ...: float32 factors, coarse level first (or `SharedMoments.factors`).
     """
 
     name = "padim"
     memory_settings = ("num_features",)
     channels_: Tensor
+    shrinkage_: Tensor
 
     def __init__(
         self,
@@ -74,6 +81,7 @@ class PaDiM(Scorer):
         compact: int | None = None,
         image_score: ImageScoreKind = "max",
         top_share: float = TOP_SHARE,
+        shrinkage: Shrinkage = None,
     ) -> None:
         super().__init__()
         if num_features is not None and not (type(num_features) is int and num_features >= 1):
@@ -91,6 +99,7 @@ class PaDiM(Scorer):
         self.regularisation = regularisation
         self.sigma = sigma
         self.compact = compact
+        self.shrinkage = shrinkage_setting(shrinkage, compact)
         self.image_score, self.top_share = image_score_settings(image_score, top_share)
         self.tolerates_half = compact is not None
 
@@ -105,15 +114,22 @@ class PaDiM(Scorer):
         share = layout.cell_share(grids[-1])
         self.enlarge = EnlargeAndBlur(grids[-1], layout.input_hw, self.sigma, share, layout.roi)
         self.summary = ImageScore(self.image_score, self.top_share, layout.pixels_inside)
-        self.moments: NestedMoments | SharedMoments
+        self.moments: Moments
+        self._active = share > 0
         if self.compact is None:
             self.grids = NestedGrids.from_strides(strides, grids)
             self._tree_levels = list(range(self.grids.levels))
-            self.moments = NestedMoments(self.grids)
+            pooled = self.shrinkage == 1
+            self.moments = (
+                PooledMoments(self.grids, self._active) if pooled else NestedMoments(self.grids)
+            )
         else:
             self._shared = SharedGrids(strides, grids, self.compact)
             self.grids, self._tree_levels = self._shared.tree, self._shared.layers
-            self.moments = SharedMoments(self._shared, share > 0)
+            self.moments = SharedMoments(self._shared, self._active)
+
+        if self.shrinkage == "auto":
+            self.register_buffer("shrinkage_", torch.zeros(()))
 
     def memory_bytes(self) -> int:
         total = sum(layer.channels for layer in self.layout.layers)
@@ -126,7 +142,11 @@ class PaDiM(Scorer):
 
     def fit(self, stream: FeatureStream, context: FitContext) -> None:
         self._draw_channels(context.seed)
-        self._accumulate(stream, context, +1)
+        if self.shrinkage == "auto":
+            with self._folded(stream, None) as held:
+                self._learn(held, context)
+        else:
+            self._accumulate(stream, context, +1)
         self._take_factors(self.moments)
 
     def partial_fit(self, stream: FeatureStream, context: FitContext) -> None:
@@ -144,17 +164,9 @@ class PaDiM(Scorer):
     ) -> HeldOutScores:
         """Fit on all images and score each fold by `total - fold`, from cached features."""
         self._draw_channels(context.seed)
-        fold_names = np.unique(folds[folds >= 0])
-        with FoldCache(len(fold_names), len(stream), self._row_numbers()) as cache:
-            weights = NotedWeights()
-            for indices, nodes in self._groups(stream, context, weights):
-                self.moments.add(nodes, +1, weights.of(indices))
-                for position, fold in enumerate(fold_names):
-                    inside = np.flatnonzero(folds[indices] == fold)
-                    if inside.size:
-                        rows = torch.from_numpy(inside).to(self.device)
-                        cache.write(position, indices[inside], [part[:, rows] for part in nodes])
-            held_out = self._score_folds(stream, folds, cache, weights, context)
+        with self._folded(stream, folds) as held:
+            self._learn(held, context)
+            held_out = self._score_folds(held, context)
         self._take_factors(self.moments)
         return held_out
 
@@ -171,25 +183,12 @@ class PaDiM(Scorer):
         widths = self.moments.widths
         if isinstance(self.moments, SharedMoments):
             return shared_distances(self._shared, widths, nodes, self.get_buffer)
-        grids = self.grids
-        inherited: list[Tensor | None] = [None] * grids.levels
-        squared: Tensor | None = None
-        for level, values in enumerate(nodes):
-            product = torch.matmul(
-                values - getattr(self, f"mean{level}_")[:, None],
-                getattr(self, f"whitening{level}_"),
-            )
-            own, *below = product.split(self.moments.row_parts(level), dim=2)
-            for finer, stacked in enumerate(below, start=level + 1):
-                part = grids.unstack_children(stacked, level, finer, widths[finer])
-                earlier = inherited[finer]
-                inherited[finer] = part if earlier is None else earlier + part
-            from_above = inherited[level]
-            whitened = own if from_above is None else own + from_above
-            term = whitened.square().sum(dim=2)
-            squared = term if squared is None else grids.copy_to_children(squared, level - 1) + term
-        assert squared is not None
-        return grids.from_nodes(squared.sqrt(), grids.levels - 1)
+        factors = [
+            (self.get_buffer(f"mean{level}_"), self.get_buffer(f"whitening{level}_"))
+            for level in range(self.grids.levels)
+        ]
+        squared = squared_distances(self.grids, widths, nodes, factors)
+        return self.grids.from_nodes(squared.sqrt(), self.grids.levels - 1)
 
     def _nodes(self, features: Features) -> list[Tensor]:
         """Chosen channels of each level as nodes `(P, N, c)`, coarse first."""
@@ -226,75 +225,62 @@ class PaDiM(Scorer):
         self.register_buffer("channels_", channels.to(self.device))
         self.moments.reset(widths)
 
-    def _row_numbers(self) -> int:
-        return sum(nodes * width for nodes, width in self._node_shapes())
-
     def _node_shapes(self) -> list[tuple[int, int]]:
         """Nodes and channels of each layer."""
         widths = self.moments.widths
         return [(self.grids.nodes(i), w) for i, w in zip(self._tree_levels, widths, strict=True)]
 
+    def _folded(self, stream: FeatureStream, folds: NDArray[np.int64] | None) -> FoldedNodes:
+        return FoldedNodes(stream, folds, self._node_shapes(), self._nodes, self.device)
+
     def _accumulate(self, stream: FeatureStream, context: FitContext, sign: int) -> None:
         weights = NotedWeights()
-        for indices, nodes in self._groups(stream, context, weights):
+        for indices, nodes in groups(stream, context, weights, self._nodes):
             self.moments.add(nodes, sign, weights.of(indices))
 
-    def _groups(
-        self, stream: FeatureStream, context: FitContext, weights: NotedWeights
-    ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
-        """Nodes of the stream in groups: an update costs the same for one image as for many."""
-        indices: list[NDArray[np.int64]] = []
-        parts: list[list[Tensor]] = []
-        for batch in stream:
-            weights.note(batch)
-            indices.append(batch.indices)
-            parts.append(self._nodes(batch.features))
-            context.progress("reading good images", int(batch.indices[-1]) + 1, len(stream))
-            if sum(map(len, indices)) >= _GROUP_IMAGES:
-                yield np.concatenate(indices), _join(parts)
-                indices, parts = [], []
-        if indices:
-            yield np.concatenate(indices), _join(parts)
+    def _learn(self, held: FoldedNodes, context: FitContext) -> None:
+        """One pass over the images; then, where it is to be chosen, the shrinkage."""
+        for indices, nodes in held.first_pass(context):
+            self.moments.add(nodes, +1, held.weights.of(indices))
+        if self.shrinkage != "auto":
+            return
+        search = ShrinkageSearch(self.grids, self._active, self.regularisation)
+        for position in range(held.count):
+            others = self._without(held, position)
+            assert isinstance(others, NestedMoments)  # neither pooled nor compact with auto
+            search.begin_fold(others)
+            for indices, nodes in held.fold(position):
+                search.add(nodes, held.weights.of(indices))
+            context.progress("choosing the shrinkage", position + 1, held.count)
+        self.shrinkage_ = torch.tensor(search.best(), device=self.device)
 
-    def _score_folds(
-        self,
-        stream: FeatureStream,
-        folds: NDArray[np.int64],
-        cache: FoldCache,
-        weights: NotedWeights,
-        context: FitContext,
-    ) -> HeldOutScores:
+    def _without(self, held: FoldedNodes, position: int) -> Moments:
+        """Moments of all images but those of a fold."""
+        others = self.moments.copy()
+        for indices, nodes in held.fold(position):
+            others.add(nodes, -1, held.weights.of(indices))
+        return others
+
+    def _score_folds(self, held: FoldedNodes, context: FitContext) -> HeldOutScores:
         """Score every fold by the moments of all others."""
         indices, image, peaks = [], [], []
-        for position, fold in enumerate(np.unique(folds[folds >= 0]).tolist()):
-            inside = np.flatnonzero(folds == fold)
-            others = self.moments.copy()
-            for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
-                others.add(nodes, -1, weights.of(chunk))
-            self._take_factors(others)
-            for chunk, nodes in self._fold_nodes(stream, inside, cache, position):
+        for position in range(held.count):
+            self._take_factors(self._without(held, position))
+            for chunk, nodes in held.fold(position):
                 indices.append(chunk)
                 anomaly_map = self.enlarge(self.distances(nodes))
                 image.append(self.summary(anomaly_map).cpu().numpy())
                 peaks.append(anomaly_map.amax(dim=(1, 2)).cpu().numpy())
-            context.progress("scoring held-out images", position + 1, int(folds.max()) + 1)
+            context.progress("scoring held-out images", position + 1, held.count)
         return HeldOutScores(np.concatenate(indices), np.concatenate(image), np.concatenate(peaks))
 
-    def _fold_nodes(
-        self, stream: FeatureStream, inside: NDArray[np.int64], cache: FoldCache, position: int
-    ) -> Iterator[tuple[NDArray[np.int64], list[Tensor]]]:
-        if cache.complete:
-            for indices, nodes in cache.read(position, self._node_shapes()):
-                yield indices, [part.to(self.device) for part in nodes]
-        else:
-            for batch in stream.subset(inside):
-                yield batch.indices, self._nodes(batch.features)
-
-    def _take_factors(self, moments: NestedMoments | SharedMoments) -> None:
+    def _take_factors(self, moments: Moments) -> None:
         if isinstance(moments, SharedMoments):
             for name, factor in moments.factors(self.regularisation).items():
                 self.register_buffer(name, factor.to(self.device))
             return
-        for level, (mean, factor) in enumerate(moments.factors(self.regularisation)):
+        amount = float(self.shrinkage_ if self.shrinkage == "auto" else self.shrinkage or 0)
+        found = shrunk_factors(moments, self._active, self.regularisation, amount)
+        for level, (mean, factor) in enumerate(found):
             self.register_buffer(f"mean{level}_", mean.to(self.device))
             self.register_buffer(f"whitening{level}_", factor.to(self.device))
