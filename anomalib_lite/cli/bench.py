@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from anomalib_lite.cli.common import console, open_model
+from anomalib_lite.cli.grouped import grouped
 from anomalib_lite.cli.options import FRAMES, AsJson, EngineOption, ModelFile, Threads
 from anomalib_lite.cli.progress import progress_bar
+from anomalib_lite.cli.trust import Trust
 from anomalib_lite.cli.values import parse_size
 
 
+@grouped
 def bench(
     model: ModelFile,
+    trust: Trust,
     frame_size: Annotated[
         str | None,
         typer.Option(
@@ -39,6 +43,7 @@ def bench(
     from anomalib_lite.edge.benchmark import measure
 
     size = None if frame_size is None else parse_size(frame_size)
+    trust.check(model)
     opened = open_model(model, engine=engine, threads=threads)
     with progress_bar() as progress:
         result = measure(

@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from anomalib_lite.cli.common import CHECK_FAILED, console
+from anomalib_lite.cli.grouped import grouped
 from anomalib_lite.cli.options import EngineOption, Threads
+from anomalib_lite.cli.trust import Trust
 
 
+@grouped
 def check(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Edge file (.onnx).")],
+    trust: Trust,
     engine: EngineOption = None,
     threads: Threads = None,
 ) -> None:
@@ -27,6 +31,7 @@ def check(
         raise ModelFileError(
             f"{model}: is a detector; check proves an edge file, so export it to .onnx first"
         )
+    trust.check(model)
     use_threads(threads)
     edge = EdgeModel(model, engine=engine or "onnxruntime", self_test=False)
     results = edge.check()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import typer
 
@@ -26,6 +26,7 @@ from anomalib_lite.cli.options import (
 )
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.reading import Files
+from anomalib_lite.cli.trust import Trust
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.explainer import Evidence, Explainer
@@ -117,6 +118,7 @@ def score(
     ],
     written: Written,
     files: Files,
+    trust: Trust,
     max_false_reject: Annotated[
         float | None,
         typer.Option(
@@ -148,6 +150,7 @@ def score(
     from anomalib_lite.report.production import production_report
 
     written.check(model, out)
+    trust.check(model)
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
     explainer = _explainer(opened, written.good) if written.explain else None
     judge = opened if product is None else StatedProduct(opened, product)
@@ -238,8 +241,6 @@ def score_to_folder(
 
 
 def _explainer(opened: Model, good: Path | None) -> Explainer:
-    from typing import cast
-
     from anomalib_lite.detector.detector import Detector
     from anomalib_lite.detector.explainer import Explainer
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import Engine
-from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.errors import FrameError, ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
 from anomalib_lite.edge.integrity import damaged
@@ -24,6 +24,7 @@ from anomalib_lite.edge.outputs import (
     same_side,
 )
 from anomalib_lite.edge.own_engine import OwnEngine, refuse_replaced
+from anomalib_lite.edge.pinned import require_sha256
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
@@ -60,6 +61,8 @@ class EdgeModel(Predicts):
             taken anew from the stored scores of good images.
         self_test: run the stored probe frames first and refuse the file when this machine does
             not reproduce them.
+        sha256: refuse the file unless this is its sha256; the checksum inside is against
+            accidents, not intent.
 
     Raises:
         ModelFileError: missing, corrupt, foreign or newer file, or a failed self-test.
@@ -79,8 +82,12 @@ class EdgeModel(Predicts):
         threads: int | None = None,
         max_false_reject: float | None = None,
         self_test: bool = True,
+        sha256: str | None = None,
     ) -> None:
         self.path = Path(path)
+        if sha256 is not None:
+            require_sha256(self.path, sha256)
+        self._sha256 = sha256
         with returned_after_use():
             self._options = {"engine": plain(engine), "threads": plain(threads)}
             self._own = OwnEngine(self.path, **self._options)
@@ -125,7 +132,8 @@ class EdgeModel(Predicts):
         """Pickled and copied by its file, which is opened again and must be the same still."""
         location = str(self.path.absolute())
         kept = {"path": self.path, "calibration": self.calibration}
-        return _opened_again, (type(self), location, self._options, self._engine.metadata), kept
+        options = {**self._options, "sha256": self._sha256}
+        return _opened_again, (type(self), location, options, self._engine.metadata), kept
 
     @property
     def engine(self) -> str:
@@ -149,7 +157,7 @@ class EdgeModel(Predicts):
     def check(self, *, batched: bool = True) -> list[ProbeResult]:
         """Run the probe frames stored in the file, one by one and (`batched`) as one batch."""
         probes = self._metadata.probes
-        prepared = [prepare_view(probe.view, self.inputs) for probe in probes]
+        prepared = self._prepared_probes()
         found = [[_Found.of(self.run(stacked([item])), 0)] for item in prepared]
         if batched and prepared:
             together = self.run(stacked(prepared))
@@ -159,6 +167,14 @@ class EdgeModel(Predicts):
         return [
             self._compare(probe, runs, largest) for probe, runs in zip(probes, found, strict=True)
         ]
+
+    def _prepared_probes(self) -> list[Prepared]:
+        try:
+            return [prepare_view(probe.view, self.inputs) for probe in self._metadata.probes]
+        except (FrameError, ValueError) as error:
+            raise ModelFileError(
+                f"{self.path}: a probe frame cannot be used ({error}); export it again"
+            ) from error
 
     def _compare(self, probe: Probe, runs: list[_Found], largest: dict[str, float]) -> ProbeResult:
         worst = max(run.difference(probe, largest) for run in runs)
