@@ -20,8 +20,7 @@ from anomalib_lite.edge import FrameError, decode_frame
 from anomalib_lite.edge import picture_damage as damage
 from anomalib_lite.edge.jpeg import read_layout
 from anomalib_lite.edge.jpeg_entropy import follow_codes
-from anomalib_lite.edge.picture_file import peek_bytes
-from anomalib_lite.edge.picture_header import read_header
+from anomalib_lite.edge.picture_header import peek_bytes, read_header
 
 SIDE = 1024
 TRIES = 200

@@ -19,10 +19,15 @@ from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.picture_file import (
     MAX_MEGAPIXELS,
     check_pixels,
-    peek_bytes,
     read_picture,
 )
-from anomalib_lite.edge.picture_header import Header, may_be_turned, read_header
+from anomalib_lite.edge.picture_header import (
+    Header,
+    jpeg_components,
+    may_be_turned,
+    peek_bytes,
+    read_header,
+)
 
 Frame: TypeAlias = NDArray[Any]
 Exif: TypeAlias = Literal["apply", "ignore"]
@@ -75,10 +80,12 @@ def decode_frame(
         raise FrameError(f"{name}: has no page {page + 1}")
     picture_damage.check_file(header, data, name)
     if header.kind == "jpeg":
-        flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+        # In the frame's order from the start: turning it costs a tenth of decoding.
+        grey = jpeg_components(peek_bytes(data)) == 1
+        flags = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR_RGB
         if exif == "ignore":
             flags |= cv2.IMREAD_IGNORE_ORIENTATION
-        frame = _as_rgb(_imdecode(data, flags, name), name)
+        frame = _imdecode(data, flags, name)
     else:
         frame = _as_rgb(_imdecode(data, cv2.IMREAD_UNCHANGED, name), name)
         if exif == "apply" and may_be_turned(header.kind, data):

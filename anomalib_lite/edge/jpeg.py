@@ -15,6 +15,7 @@ from anomalib_lite.edge.errors import FrameError
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+_PIECE = 1 << 16  # stays in the processor's cache
 _SCAN, _END, _START, _RESTART, _TABLES, _INTERVAL = 0xDA, 0xD9, 0xD8, 0xD0, 0xC4, 0xDD
 
 
@@ -76,11 +77,19 @@ class Scan(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A whole JPEG: frame header, scans, and where its end marker stands."""
+    """A whole JPEG.
+
+    Attributes:
+        frame: the frame header.
+        scans: in order.
+        end: offset of the end marker.
+        zeros: offsets, multiples of eight, of eight zero bytes.
+    """
 
     frame: FrameHeader
     scans: list[Scan]
     end: int
+    zeros: NDArray[np.int64]
 
 
 def read_layout(data: bytes, name: str) -> Layout:
@@ -89,7 +98,7 @@ def read_layout(data: bytes, name: str) -> Layout:
     Raises:
         FrameError: the file is truncated, or a marker stands where none may.
     """
-    marks = _marker_offsets(data)
+    marks, zeros = _look_through(data)
     frame: FrameHeader | None = None
     scans: list[Scan] = []
     tables: dict[tuple[int, int], tuple[bytes, bytes]] = {}
@@ -104,7 +113,7 @@ def read_layout(data: bytes, name: str) -> Layout:
         if marker == _END:
             if frame is None or not scans:
                 break
-            return Layout(frame, scans, position)
+            return Layout(frame, scans, position, zeros)
         if marker == _START:
             raise FrameError(
                 f"{name}: the JPEG is damaged (another one begins inside it, at byte {position})"
@@ -143,12 +152,21 @@ def stored_size(data: bytes, start: int) -> tuple[int, int] | None:
     return None
 
 
-def _marker_offsets(data: bytes) -> NDArray[np.int64]:
-    """Offsets of every 0xFF that is followed by neither a stuffed zero nor another 0xFF."""
+def _look_through(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where markers may stand, and where eight zero bytes do; one pass, since memory is slow.
+
+    Markers: every 0xFF that is followed by neither a stuffed zero nor another 0xFF.
+    """
     values = np.frombuffer(data, np.uint8)
-    found = np.flatnonzero(values[:-1] == 0xFF)
+    words = np.frombuffer(data, np.uint64, len(data) // 8)
+    marks, zeros = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(values), _PIECE):
+        piece = values[start : min(start + _PIECE, len(values) - 1)]
+        marks.append(start + np.flatnonzero(piece == 0xFF))
+        zeros.append(start + 8 * np.flatnonzero(words[start // 8 : (start + _PIECE) // 8] == 0))
+    found = np.concatenate(marks)
     after = values[found + 1]
-    return np.asarray(found[(after != 0) & (after != 0xFF)], np.int64)
+    return found[(after != 0) & (after != 0xFF)], np.concatenate(zeros)
 
 
 def _scan_end(marks: NDArray[np.int64], data: bytes, start: int) -> tuple[int, NDArray[np.int64]]:

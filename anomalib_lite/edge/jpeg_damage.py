@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.jpeg import Layout, Scan, read_layout, stored_size
 from anomalib_lite.edge.jpeg_entropy import follow_codes
+from anomalib_lite.edge.picture_header import jpeg_restarts, peek_bytes
 
 _ZERO_RUN = bytes(64)
 _LOST_GREY = 128  # what every sample is where no coefficient was decoded
-_STEP = 4
+_BLOCK, _HALF = 8, 4
+_MOST_TRIED = 64
 
 
 def check_file(data: bytes, name: str) -> None:
@@ -36,6 +38,8 @@ def check_file(data: bytes, name: str) -> None:
         if layout.frame.progressive:
             follow_codes(data, layout.frame, scan, name)
             continue
+        if not ((layout.zeros > scan.start) & (layout.zeros < scan.end)).any():
+            continue
         hole = data.find(_ZERO_RUN, scan.start, scan.end)
         if hole < 0:
             continue
@@ -50,7 +54,9 @@ def check_pixels(data: bytes, frame: NDArray[Any], name: str) -> None:
     Raises:
         FrameError: the compressed data end early, or are damaged.
     """
-    if not _has_grey_block(frame):
+    # Nothing is decoded after the data end, but for the next restart: the last block tells.
+    grey = _has_grey_block(frame) if jpeg_restarts(peek_bytes(data)) else _has_grey_corner(frame)
+    if not grey:
         return
     layout = read_layout(data, name)
     if layout.frame.progressive:
@@ -59,21 +65,64 @@ def check_pixels(data: bytes, frame: NDArray[Any], name: str) -> None:
         follow_codes(data, layout.frame, scan, name)
 
 
+def _has_grey_corner(frame: NDArray[Any]) -> bool:
+    """Whether the block in some corner is mid-grey; the last one may have been turned there."""
+    high, wide = (min(_HALF + 1, (side - 1) % _BLOCK + 1) for side in frame.shape[:2])
+    return any(
+        bool((frame[rows, columns] == _LOST_GREY).all())
+        for rows in (slice(0, high), slice(-high, None))
+        for columns in (slice(0, wide), slice(-wide, None))
+    )
+
+
 def _has_grey_block(frame: NDArray[Any]) -> bool:
-    """Whether some 8 x 8 block is exactly mid-grey; every fourth pixel shows where to look."""
+    """Whether some 8 x 8 block is exactly mid-grey; every eighth pixel shows where to look.
+
+    Each block holds one of these pixels and reaches half its size from there in one direction of
+    each axis, wherever its corner lies in a picture that was turned; but for the border.
+    """
     first = frame if frame.ndim == 2 else frame[:, :, 0]
-    sparse = first[::_STEP, ::_STEP] == _LOST_GREY
-    if not sparse.any():
+    found = np.flatnonzero(first[::_BLOCK, ::_BLOCK] == _LOST_GREY)
+    if not len(found):
         return False
-    # A block covers 2 x 2 of the sparse pixels, whatever the picture was turned to; blocks that
-    # the border cuts are smaller.
-    padded = np.pad(sparse, ((0, 1), (0, 1)), constant_values=True)
-    pairs = padded[:-1, :-1] & padded[1:, :-1] & padded[:-1, 1:] & padded[1:, 1:]
-    rows, columns = np.nonzero(pairs)
-    for row, column in zip(rows[:64] * _STEP, columns[:64] * _STEP, strict=True):
-        if (frame[row : row + _STEP + 1, column : column + _STEP + 1] == _LOST_GREY).all():
-            return True
-    return len(rows) > 64
+    rows, columns = np.divmod(found * _BLOCK, -(-first.shape[1] // _BLOCK) * _BLOCK)
+    rows *= _BLOCK
+    for other in () if frame.ndim == 2 else (1, 2):
+        keep = frame[rows, columns, other] == _LOST_GREY
+        rows, columns = rows[keep], columns[keep]
+    for distance in (1, _HALF):
+        keep = _goes_on(first, rows, columns, distance)
+        rows, columns = rows[keep], columns[keep]
+    # So many are no accident, and following the codes tells.
+    return len(rows) > _MOST_TRIED or any(
+        _grey_around(frame, int(row), int(column))
+        for row, column in zip(rows, columns, strict=True)
+    )
+
+
+def _goes_on(
+    first: NDArray[Any], rows: NDArray[np.int64], columns: NDArray[np.int64], distance: int
+) -> NDArray[np.bool_]:
+    """Which pixels have mid-grey at a distance, in one direction of each axis."""
+    above, below = np.maximum(rows - distance, 0), np.minimum(rows + distance, len(first) - 1)
+    left = np.maximum(columns - distance, 0)
+    right = np.minimum(columns + distance, first.shape[1] - 1)
+    down = (first[above, columns] == _LOST_GREY) | (first[below, columns] == _LOST_GREY)
+    across = (first[rows, left] == _LOST_GREY) | (first[rows, right] == _LOST_GREY)
+    return np.asarray(down & across)
+
+
+def _grey_around(frame: NDArray[Any], row: int, column: int) -> bool:
+    """Whether all is mid-grey from a pixel on, half a block down or up, and to one side."""
+    return any(
+        bool(
+            (
+                frame[max(0, top) : top + _HALF + 1, max(0, left) : left + _HALF + 1] == _LOST_GREY
+            ).all()
+        )
+        for top in (row - _HALF, row)
+        for left in (column - _HALF, column)
+    )
 
 
 def _check_restarts(layout: Layout, name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.picture_header import Header, Peek, read_header
+from anomalib_lite.edge.picture_header import Header, read_header
 
 MAX_MEGAPIXELS = 100.0
 """Largest picture read unless another limit is given: 10,000 x 10,000 pixels."""
@@ -61,11 +61,6 @@ def read_picture(path: str | Path, *, max_megapixels: float, name: str) -> bytes
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise FrameError(f"{name}: cannot be read ({reason})") from error
-
-
-def peek_bytes(data: bytes) -> Peek:
-    """`Peek` of a file that is in memory."""
-    return lambda offset, length: bytes(data[offset : offset + length])
 
 
 def count_pages(path: Path) -> int:

@@ -16,6 +16,7 @@ Peek: TypeAlias = Callable[[int, int], bytes]
 
 _BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_RESTARTS = 0xDD
 _META_BYTES = 1 << 20
 _NO_DECODER = {
     "heif": "HEIF/HEIC",
@@ -94,6 +95,11 @@ def read_header(peek: Peek, name: str) -> Header:
     return Header(kind, height, width)
 
 
+def peek_bytes(data: bytes) -> Peek:
+    """`Peek` of a file that is in memory."""
+    return lambda offset, length: bytes(data[offset : offset + length])
+
+
 def may_be_turned(kind: str, data: bytes) -> bool:
     """Whether a picture (no JPEG, no TIFF) carries EXIF data, and so perhaps an orientation."""
     if kind == "png":
@@ -146,6 +152,17 @@ def jpeg_segments(peek: Peek) -> Iterator[tuple[int, int, int]]:
         if mark[1] == 0xDA:
             return
         position += 2 + length
+
+
+def jpeg_components(peek: Peek) -> int:
+    """1 of a grey JPEG, 3 of one in colour; 0 where its frame header is not there."""
+    start = next((at for marker, at, _ in jpeg_segments(peek) if marker in _START_OF_FRAME), None)
+    return 0 if start is None else int.from_bytes(peek(start + 5, 1), "big")
+
+
+def jpeg_restarts(peek: Peek) -> bool:
+    """Whether a JPEG announces restart markers before its first scan."""
+    return any(marker == _RESTARTS for marker, _, _ in jpeg_segments(peek))
 
 
 def _jpeg(peek: Peek) -> tuple[int, int]:

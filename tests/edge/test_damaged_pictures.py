@@ -6,7 +6,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
-from picture_files import UPRIGHT, encoded
+from picture_files import UPRIGHT, encoded, with_exif
 from PIL import Image
 
 from anomalib_lite.data.parts import render
@@ -276,3 +276,24 @@ def test_a_circle_of_tiff_pages_and_a_lost_directory_are_refused():
     refused(data, "pages lead in a circle")
     struct.pack_into("<I", data, start + 2 + 12 * data[start], 1 << 30)
     refused(data, "directory is not there")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("options", [(), RESTARTS])
+def test_a_cut_jpeg_is_refused_however_it_is_turned(options, orientation):
+    data = encoded(".jpg", PART[:150], *options)
+    start = data.index(b"\xff\xda") + 14
+    for share in (0.2, 0.8):
+        cut = start + int(share * (len(data) - start))
+        cut -= data[cut - 1] == 0xFF
+        refused(with_exif(data[:cut] + END, orientation), "the JPEG is damaged")
+
+
+@pytest.mark.parametrize("shape", [(64, 96, 3), (64, 96), (61, 83, 3)])
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), RESTARTS])
+def test_a_jpeg_gives_the_pixels_that_opencv_gives_in_the_frames_order(options, shape):
+    frame = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    data = encoded(".jpg", frame, *options)
+    plain = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    expected = plain if plain.ndim == 2 else cv2.cvtColor(plain, cv2.COLOR_BGR2RGB)
+    np.testing.assert_array_equal(decode_frame(data), expected)
