@@ -38,7 +38,6 @@ from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
 from anomalib_lite.report.heatmaps import overlay
 from anomalib_lite.report.production import production_report
-from anomalib_lite.report.production_page import write_production
 
 # An aligned part and a texture have a Gaussian per place; a part that lies freely is compared with
 # a bank of good patches from anywhere.
@@ -116,7 +115,6 @@ def _run_product(
     record = run_record(folder / "part.onnx", edge, source=source, files=files, options={})
     page = production_report(record.judge, edge, str(parts / "test"))
     counts = score_to_folder(edge, source, folder, record, heatmaps=True, batch=1, report=page)
-    write_production(page, folder / "report.html")
     screen.print(f"scored {counts['scored']} frames into [bold]{folder / 'results.jsonl'}[/bold]")
     samples = open_dataset(f"mvtec:{out / 'parts'}:{product}").samples("test")
     judged = [(sample, edge.predict(sample.path)) for sample in samples]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,18 +63,17 @@ def run_record(
     )
 
 
-@contextmanager
-def ended(record: RunRecord, folder: Path) -> Iterator[None]:
-    """`run.json`, written whatever happens, with the exit status that the command will have."""
-    from anomalib_lite.edge.errors import AnomalibLiteError
+def ending_of(error: BaseException | None, record: RunRecord, lost: int) -> tuple[int, str]:
+    """Exit status of a run, and why it ended early or an empty string.
 
-    try:
-        yield
-    except BaseException as error:
-        with suppress(AnomalibLiteError):  # the disk may be full: the first error is told
-            record.write(folder, *_ending(error))
-        raise
-    record.write(folder, UNUSABLE if record.counts["unreadable"] else 0)
+    Args:
+        error: what ended it, or None.
+        record: knows what could not be read.
+        lost: pictures and reports that could not be written.
+    """
+    if error is None:
+        return (UNUSABLE if record.counts["unreadable"] or lost else 0), ""
+    return _ending(error)
 
 
 def _ending(error: BaseException) -> tuple[int, str]:
@@ -83,7 +81,7 @@ def _ending(error: BaseException) -> tuple[int, str]:
     from anomalib_lite.edge.errors import AnomalibLiteError
 
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "interrupted"
+        return getattr(error, "status", INTERRUPTED), "interrupted"
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1, "stopped"
     if isinstance(error, typer.Exit):

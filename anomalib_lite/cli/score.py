@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import typer
 
@@ -29,11 +25,10 @@ from anomalib_lite.cli.reading import Files
 from anomalib_lite.cli.trust import Trust
 
 if TYPE_CHECKING:
-    from anomalib_lite.detector.explainer import Evidence, Explainer
+    from anomalib_lite.detector.explainer import Explainer
     from anomalib_lite.edge.run_record import RunRecord
-    from anomalib_lite.edge.scoring import Model, ScoredFrame
+    from anomalib_lite.edge.scoring import Model
     from anomalib_lite.edge.sources import Source
-    from anomalib_lite.report.explain import PairPicture
     from anomalib_lite.report.production import ProductionReport
 
 
@@ -142,6 +137,16 @@ def score(
         ),
     ] = 1,
     engine: EngineOption = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Go on after the last frame of a run that was stopped in OUT; same model, source "
+            "and options.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     threads: Threads = None,
 ) -> None:
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
@@ -173,23 +178,23 @@ def score(
         },
     )
     page = production_report(record.judge, judge, source) if written.report else None
-    with _report(page, out):
-        counts = score_to_folder(
-            judge,
-            frames,
-            out,
-            record,
-            heatmaps=written.heatmaps,
-            batch=batch,
-            report=page,
-            explainer=explainer,
-        )
+    counts = score_to_folder(
+        judge,
+        frames,
+        out,
+        record,
+        heatmaps=written.heatmaps,
+        batch=batch,
+        report=page,
+        explainer=explainer,
+        resume=resume,
+    )
     console().print(
         f"{bold(out / 'results.jsonl')}: {counts['scored']} frames, "
         f"{counts['anomalous']} anomalous, {counts['unreadable']} unreadable "
         f"({counts['per_second']:.1f} frames/s)"
     )
-    if counts["unreadable"]:
+    if counts["unreadable"] or counts["lost"]:
         raise typer.Exit(UNUSABLE)
 
 
@@ -212,32 +217,51 @@ def score_to_folder(
     batch: int,
     report: ProductionReport | None = None,
     explainer: Explainer | None = None,
+    resume: bool = False,
 ) -> dict[str, float]:
-    """Write `results.jsonl` (and heat maps) as frames come, then `run.json`; fill `report`.
+    """Write `results.jsonl` (and pictures) as frames come, then `report.html` and `run.json`.
+
+    Args:
+        model: judges.
+        source: frames.
+        out: folder that the run owns.
+        record: counts frames; is written last.
+        heatmaps: whether a picture a frame is drawn.
+        batch: frames in one inference.
+        report: filled, and written whatever ends the run; or None.
+        explainer: finds reasons for rejected frames, or None.
+        resume: go on with the run that was interrupted in `out`.
 
     Returns:
-        `scored`, `anomalous`, `unreadable` and `per_second`.
+        `scored`, `anomalous`, `unreadable`, `lost` (pictures and reports that could not be
+        written) and `per_second`.
     """
+    from anomalib_lite.cli.results_file import results_file
+    from anomalib_lite.cli.run_ending import RunEnding
+    from anomalib_lite.edge.resumed import resumed
     from anomalib_lite.edge.scoring import score_source
-    from anomalib_lite.report.heatmaps import write_heatmap
+    from anomalib_lite.report.side_outputs import SideOutputs
 
-    started = time.perf_counter()
-    with _results(out, record) as results, progress_bar() as progress:
-        for item in score_source(model, source, batch=batch):
-            line = record.line(item)
-            pairs: list[PairPicture] = []
-            if explainer is not None:
-                line["explanations"], pairs = _explained(explainer, item, out, source.name)
-            results.write(json.dumps(line) + "\n")
-            results.flush()
-            if report is not None:
-                report.add(item, pairs)
-            if heatmaps and item.prediction is not None and item.frame is not None:
-                write_heatmap(out / "heatmaps", item, model.calibration, source.name)
-            seen = record.counts["scored"] + record.counts["unreadable"]
-            progress("scoring frames", seen, len(source))
-    per_second = record.counts["scored"] / (time.perf_counter() - started)
-    return {**record.counts, "per_second": per_second}
+    side = SideOutputs(out, source.name, model.calibration, heatmaps=heatmaps, explainer=explainer)
+    ending = RunEnding(out, record, report, side)
+    with (
+        results_file(
+            out, record.identity(), resume=resume, batch=batch, conclude=ending
+        ) as results,
+        progress_bar() as progress,
+    ):
+        names = ending.replay(results, model.spec)
+        started, before = time.perf_counter(), record.counts["scored"]
+        for item in score_source(model, resumed(source, names), batch=batch):
+            drawn, pairs = side.of(item)
+            results.write({**record.line(item), **drawn})
+            ending.report(item, pairs)
+            progress("scoring frames", results.lines, len(source))
+        elapsed = time.perf_counter() - started
+    if side.failed:
+        console(stderr=True).print(side.explain(), style="red", markup=False)
+    per_second = (record.counts["scored"] - before) / elapsed
+    return {**record.counts, "lost": side.failed, "per_second": per_second}
 
 
 def _explainer(opened: Model, good: Path | None) -> Explainer:
@@ -245,55 +269,3 @@ def _explainer(opened: Model, good: Path | None) -> Explainer:
     from anomalib_lite.detector.explainer import Explainer
 
     return Explainer(cast(Detector, opened), good)
-
-
-def _explained(
-    explainer: Explainer, item: ScoredFrame, out: Path, source_name: str
-) -> tuple[list[dict[str, Any]], list[PairPicture]]:
-    """What `results.jsonl` says of a rejected frame, and the pictures, written to `out`."""
-    from anomalib_lite.report.explain import draw_pair, write_pairs
-
-    if item.frame is None or item.prediction is None or not item.prediction.is_anomalous:
-        return [], []
-    found: list[Evidence] = explainer.explain(item.frame, item.prediction)
-    depth = item.prediction.spec.bit_depth
-    pairs = [draw_pair(evidence, item.frame, depth) for evidence in found]
-    paths = write_pairs(out / "explanations", item, pairs, source_name)
-    lines = [
-        {**evidence.to_dict(item.prediction.frame_hw), "picture": str(path.relative_to(out))}
-        for evidence, path in zip(found, paths, strict=True)
-    ]
-    return lines, pairs
-
-
-@contextmanager
-def _report(report: ProductionReport | None, folder: Path) -> Iterator[ProductionReport | None]:
-    """`report.html`, if wanted, written whatever happens: a camera is stopped by Ctrl-C."""
-    try:
-        yield report
-    finally:
-        if report is not None:
-            from anomalib_lite.report.production_page import write_production
-
-            write_production(report, folder / "report.html")
-
-
-@contextmanager
-def _results(folder: Path, record: RunRecord) -> Iterator[IO[str]]:
-    """`results.jsonl`, complete lines only, and its record: both survive Ctrl-C and errors."""
-    from anomalib_lite.cli.run_file import ended
-    from anomalib_lite.edge.errors import AnomalibLiteError
-
-    partial, final = folder / "results.jsonl.part", folder / "results.jsonl"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with partial.open("w") as stream, ended(record, folder):
-            try:
-                yield stream
-            finally:
-                stream.flush()
-                os.replace(partial, final)
-    except OSError as error:
-        raise AnomalibLiteError(
-            f"cannot write {final}: {error.strerror}; lines already written are complete"
-        ) from error

@@ -19,6 +19,18 @@ _FATAL = 128
 """Exit status of a program that a signal has ended, less the signal's number."""
 
 
+class InterruptedRun(KeyboardInterrupt):
+    """A signal ended the command.
+
+    Attributes:
+        status: exit status of the command, 130 for Ctrl-C and 143 for SIGTERM.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
 @contextmanager
 def ended_by_signals() -> Iterator[list[int]]:
     """Within it, a signal raises KeyboardInterrupt; gives the list of those received.
@@ -35,7 +47,7 @@ def ended_by_signals() -> Iterator[list[int]]:
         if not received:
             received.append(number)
             first_s = time.monotonic()
-            raise KeyboardInterrupt
+            raise InterruptedRun(_FATAL + number)
         if time.monotonic() - first_s > _SAME_S:
             os._exit(_FATAL + number)
 

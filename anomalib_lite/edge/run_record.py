@@ -102,13 +102,26 @@ class RunRecord:
 
     def line(self, item: ScoredFrame) -> dict[str, Any]:
         """Count a frame; the object that `results.jsonl` holds of it."""
+        self.count(item)
+        at = {"time": _text(datetime.now(UTC))} if self.timestamps else {}
+        return {**item.to_dict(), **self.judge.line(), **at}
+
+    def count(self, item: ScoredFrame) -> None:
+        """Count a frame by its outcome."""
         if item.prediction is None:
             self.counts["unreadable"] += 1
         else:
             self.counts["scored"] += 1
             self.counts["anomalous"] += item.prediction.is_anomalous
-        at = {"time": _text(datetime.now(UTC))} if self.timestamps else {}
-        return {**item.to_dict(), **self.judge.line(), **at}
+
+    def identity(self) -> dict[str, Any]:
+        """What must agree for an interrupted run to be continued."""
+        return {
+            **self.options,
+            **self.judge.line(),
+            "engine": self.judge.engine,
+            "source": self.source,
+        }
 
     def write(self, folder: Path, exit_status: int, reason: str = "") -> None:
         """Write `run.json` atomically, once the results are in place.

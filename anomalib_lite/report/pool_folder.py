@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,8 @@ from anomalib_lite.edge.files import ensure_writable, write_bytes_atomic
 from anomalib_lite.edge.frames import Exif
 from anomalib_lite.edge.ownership import owned
 from anomalib_lite.edge.sources import FileSource, Source
-from anomalib_lite.report.heatmaps import write_heatmap
 from anomalib_lite.report.pool import PoolPage
+from anomalib_lite.report.side_outputs import SideOutputs
 
 if TYPE_CHECKING:  # reports load where no torch is
     from anomalib_lite.evaluation.pool import PoolMeasure
@@ -154,15 +155,17 @@ def _write(
 ) -> dict[str, Any] | None:
     """One pass over the frames for everything that shows them."""
     page, lines, folder = PoolPage(report, output.title), [], output.folder
+    side = SideOutputs(folder, frames.name, report.calibration, heatmaps=output.heatmaps)
     for position, item in enumerate(pool.results(report, frames)):
-        lines.append(json.dumps(item.to_dict()) + "\n")
+        drawn, _ = side.of(item)
+        lines.append(json.dumps({**item.to_dict(), **drawn}) + "\n")
         page.add(item)
         if measure is not None:
             measure.add(position, item)
-        if output.heatmaps and item.prediction is not None:
-            write_heatmap(folder / "heatmaps", item, report.calibration, frames.name)
         progress("writing results", position + 1, len(frames))
     write_bytes_atomic(folder / "results.jsonl", "".join(lines).encode())
+    if side.failed:
+        warnings.warn(side.explain(), stacklevel=2)
     figures = None if measure is None else measure.figures()
     page.write(folder / f"{output.stem}.html", figures)
     if figures is not None:
