@@ -52,6 +52,7 @@ def open_model(
     """
     from anomalib_lite.edge import cpu
     from anomalib_lite.edge.errors import ModelFileError
+    from anomalib_lite.edge.file_kind import ANY, other_kind
 
     if path.suffix == ".onnx":
         from anomalib_lite.edge.model import EdgeModel
@@ -60,7 +61,7 @@ def open_model(
         return EdgeModel(path, engine=engine or "onnxruntime", max_false_reject=max_false_reject)
     if path.suffix == ".safetensors":
         return _open_detector(path, max_false_reject, engine, threads)
-    raise ModelFileError(
+    raise other_kind(path, ANY) or ModelFileError(
         f"{path}: expected a .onnx edge file or a .safetensors detector"
         + ("" if path.exists() else " (and there is no such file)")
     )

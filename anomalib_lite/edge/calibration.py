@@ -154,7 +154,10 @@ class Calibration:
             SettingsError: unknown group, or none of its images was held out.
         """
         if not self.groups.get(name):
-            known = ", ".join(self.groups) or "none, it was fitted on a single one"
+            known = (
+                ", ".join(self.groups)
+                or "none, it was fitted on a single one; leave the product out"
+            )
             raise SettingsError(f"product {name!r} is not one that the model knows: {known}")
         scores, views = self.groups[name], self.group_views.get(name, ())
         peaks, map_views = self.map_peaks, self.map_views

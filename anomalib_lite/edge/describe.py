@@ -8,6 +8,7 @@ from typing import Any
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.file_kind import ANY, other_kind
 from anomalib_lite.edge.headers import checked_header
 from anomalib_lite.edge.integrity import damaged, verify_seal
 from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata
@@ -21,7 +22,9 @@ def describe_file(file: Path) -> dict[str, Any]:
         ModelFileError: absent, damaged, or neither `.onnx` nor `.safetensors`.
     """
     if not file.is_file():
-        raise ModelFileError(f"{file}: no such file; give a .onnx or .safetensors file")
+        raise other_kind(file, ANY) or ModelFileError(
+            f"{file}: no such file; give a .onnx or .safetensors file"
+        )
     if file.suffix == ".onnx":
         described = read_model(file)
         metadata = EdgeMetadata.from_json(described.metadata[METADATA_KEY], path=str(file))

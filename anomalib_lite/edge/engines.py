@@ -15,16 +15,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from anomalib_lite.edge.cpu import checked_threads
-from anomalib_lite.edge.errors import ModelFileError, SettingsError, did_you_mean
+from anomalib_lite.edge.errors import SettingsError, did_you_mean
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.metadata import METADATA_KEY
 from anomalib_lite.edge.model_file import (
+    cannot_open,
     cannot_run,
     checked_outputs,
     foreign,
     read_model,
-    unreadable,
 )
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS, Outputs
 from anomalib_lite.edge.quiet import import_onnxruntime, import_openvino
@@ -109,7 +109,7 @@ class OnnxRuntimeEngine:
                 str(path), options, providers=providers or ["CPUExecutionProvider"]
             )
         except Exception as error:
-            raise unreadable(path, error) from error
+            raise cannot_open(path, f"ONNX Runtime {onnxruntime.__version__}", error) from error
         self.name = f"onnxruntime {onnxruntime.__version__} {self._session.get_providers()[0]}"
         names = [item.name for item in self._session.get_outputs()]
         inputs = [item.name for item in self._session.get_inputs()]
@@ -170,7 +170,7 @@ class OpenVinoEngine:
             self._model = openvino.Core().compile_model(str(path), "CPU", config)
             self._idle = deque([self._model.create_infer_request()])
         except RuntimeError as error:
-            raise ModelFileError(f"{path}: OpenVINO cannot compile this file") from error
+            raise cannot_open(path, f"OpenVINO {openvino.__version__}", error) from error
         self.name = f"openvino {openvino.__version__.split('-')[0]} CPU {precision}"
 
     def run(self, prepared: Prepared) -> Outputs:

@@ -7,6 +7,7 @@ from typing import Any
 
 from anomalib_lite.edge.descriptions import DETECTOR_HEADER, check_fields
 from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.file_kind import DETECTOR, other_kind
 from anomalib_lite.edge.schema import read_json
 
 HEADER_KEY = "anomalib_lite"
@@ -35,7 +36,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelFileError(f"{path}: no such file") from error
     except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
-        raise ModelFileError(
+        raise other_kind(path, DETECTOR) or ModelFileError(
             f"{path}: is not a readable .safetensors file (corrupt, truncated or foreign); "
             "fit it again"
         ) from error

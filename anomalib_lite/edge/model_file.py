@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from anomalib_lite.edge.errors import ModelFileError
+from anomalib_lite.edge.file_kind import EDGE_FILE, other_kind
 from anomalib_lite.edge.graph_rules import check_graph
 from anomalib_lite.edge.metadata import METADATA_KEY
 from anomalib_lite.edge.onnx_wire import OnnxFile, read_onnx
@@ -23,11 +24,11 @@ def read_model(path: str | Path) -> OnnxFile:
             exports write.
     """
     if not Path(path).is_file():
-        raise ModelFileError(f"{path}: no such file")
+        raise other_kind(path, EDGE_FILE) or ModelFileError(f"{path}: no such file")
     try:
         file = read_onnx(path)
     except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
+        raise other_kind(path, EDGE_FILE) or unreadable(path, error) from error
     if METADATA_KEY not in file.metadata:
         raise foreign(path, file.inputs, file.outputs)
     try:
@@ -40,10 +41,18 @@ def read_model(path: str | Path) -> OnnxFile:
 
 
 def unreadable(path: str | Path, error: Exception) -> ModelFileError:
-    """The error for a file that is no ONNX file, or none that an engine takes."""
+    """The error for a file that is no ONNX file."""
     return ModelFileError(
         f"{path}: is not a readable ONNX file (corrupt, truncated or foreign: {_reason(error)}); "
         "export it again"
+    )
+
+
+def cannot_open(path: str | Path, engine: str, error: Exception) -> ModelFileError:
+    """The error for a whole graph that an engine refuses; its own words tell why."""
+    return ModelFileError(
+        f"{path}: {engine} cannot open it ({_reason(error)}); the file is whole, so update "
+        f"{engine} to the version of the export or later, choose another engine, or export it again"
     )
 
 

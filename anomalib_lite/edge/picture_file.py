@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.picture_header import Header, read_header
+from anomalib_lite.edge.source_names import spelling_of
 
 MAX_MEGAPIXELS = 100.0
 """Largest picture read unless another limit is given: 10,000 x 10,000 pixels."""
@@ -60,7 +61,9 @@ def read_picture(path: str | Path, *, max_megapixels: float, name: str) -> bytes
             return file.read()
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise FrameError(f"{name}: cannot be read ({reason})") from error
+        spelling = spelling_of(str(path)) if isinstance(error, FileNotFoundError) else ""
+        hint = f"; {spelling}" if spelling else ""
+        raise FrameError(f"{name}: cannot be read ({reason}){hint}") from error
 
 
 def count_pages(path: Path) -> int:

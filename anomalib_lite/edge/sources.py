@@ -21,6 +21,7 @@ from anomalib_lite.edge.jobs import Job, Source, lost, read_ahead
 from anomalib_lite.edge.listing import Listing, list_pictures, some
 from anomalib_lite.edge.picture_file import MAX_MEGAPIXELS, count_pages, special_kind
 from anomalib_lite.edge.picture_names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from anomalib_lite.edge.source_names import spelling_of
 from anomalib_lite.edge.video import CameraSource, VideoSource
 
 __all__ = [
@@ -224,8 +225,9 @@ def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float) ->
 def _why_nothing(text: str) -> str:
     kind = special_kind(text)
     if not kind:
-        return "no such folder, file or camera; check the path"
-    hint = "; write camera:0 for the first camera" if text.startswith("/dev/video") else ""
+        return f"no such folder, file or camera; {spelling_of(text) or 'check the path'}"
+    spelling = spelling_of(text)
+    hint = f"; {spelling}" if spelling else ""
     return f"is {kind}, expected a folder, a picture or a video{hint}"
 
 
