@@ -21,7 +21,7 @@ from anomalib_lite.scorers.gaussian.pooled import PooledMoments, finest_cells
 
 Shrinkage = float | Literal["auto"] | None
 CANDIDATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-_LARGEST_SAMPLE = 64  # coarsest cells: thousands of places tell one number well enough
+_LARGEST_SAMPLE = 32  # coarsest cells: thousands of places tell one number well enough
 
 
 def shrinkage_setting(value: Shrinkage, compact: int | None) -> Shrinkage:
