@@ -20,8 +20,9 @@ def info(
     from rich.markup import escape
 
     from anomalib_lite.edge.describe import describe_file
+    from anomalib_lite.edge.files import sha256_file
 
-    document = describe_file(file)
+    document = {**describe_file(file), "sha256": sha256_file(file)}
     if as_json:
         typer.echo(json.dumps(document, indent=2, sort_keys=True))
         return
@@ -34,6 +35,7 @@ def _lines(file: Path, document: dict[str, Any]) -> dict[str, str]:
     about, spec, calibration = document["about"], document["input_spec"], document["calibration"]
     shown = {
         "file": f"{file} ({document['kind']}, {document['size_bytes'] / 1e6:.1f} MB)",
+        "sha256": document["sha256"],
         "detector": f"{about['detector']['name']} {_settings(about['detector']['settings'])}",
         **({"protocol": told} if (told := about["detector"].get("protocol")) else {}),
         "backbone": f"{about['backbone']['name']} ({', '.join(about['backbone']['layers'])})",

@@ -14,7 +14,7 @@ from anomalib_lite.edge.calibration import Operating
 from anomalib_lite.report.components import NO_VALUE, Cell, card, table
 from anomalib_lite.report.data import Part, Run
 from anomalib_lite.report.html import Markup, join, tag
-from anomalib_lite.report.words import counted, interval, percent
+from anomalib_lite.report.words import bracketed, counted, interval, percent
 
 BEST = "best possible"
 
@@ -44,7 +44,8 @@ class Tally:
         """Count and interval in a table."""
         if not self.total:
             return Cell(NO_VALUE, math.nan, left=True)
-        shown = [f"{self.words()} ", tag("span", interval(self.hits, self.total), class_="sem")]
+        figures = tag("span", bracketed(self.hits, self.total), class_="sem")
+        shown = [f"{self.words()} ", figures]
         return Cell(shown, self.hits / self.total, left=True)
 
     def share(self) -> Cell:
@@ -144,7 +145,8 @@ def promised_table(run: Run) -> Markup | None:
             figures = (missed(run, limit, kind).cell() for limit in levels)
             rows.append([Cell(f"missed: {kind}"), *figures])
     words = (
-        "Each rate is asked of the good images alone, before a test part is looked at. "
+        "Shares with their 95 % intervals. Each rate is asked of the good images alone, before a "
+        "test part is looked at. "
         f"{BEST.capitalize()}: the threshold at the highest good test part, which nobody knows "
         "beforehand; no threshold misses fewer without rejecting a good part of this test."
     )

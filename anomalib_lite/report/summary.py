@@ -142,8 +142,10 @@ def results(data: ReportData) -> Markup:
         "Results",
         tag(
             "p",
-            f"{remark}Counts are taken at the calibrated threshold. AUROC, AP and F1-max rank "
-            "scores without a threshold; a dash means that the figure is not defined here.",
+            f"{remark}Rejected and found are counted at the threshold of the run, missed at "
+            "those of the rates named and, at best, at the highest good test part. AUROC, AP and "
+            "F1-max rank scores without a threshold; a dash means that the figure is not "
+            "defined here.",
             class_="note",
         ),
         table(heads, rows, numbers_from=2, class_="results"),

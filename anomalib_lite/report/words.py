@@ -31,6 +31,12 @@ def interval(hits: int, total: int) -> str:
     return f"{percent(hits / total)}; 95 % interval {percent(low)} to {percent(high)}"
 
 
+def bracketed(hits: int, total: int) -> str:
+    """The same in few words, for tables: `1.7 % (0.3 % to 8.9 %)`; `total` is at least 1."""
+    low, high = wilson_interval(hits, total)
+    return f"{percent(hits / total)} ({percent(low)} to {percent(high)})"
+
+
 def promise(rate: float, bound: float) -> str:
     """`of 100 good parts 1 rejected on average, at most 3 with 95 % confidence`.
 

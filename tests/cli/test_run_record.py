@@ -52,6 +52,13 @@ def test_a_line_alone_tells_which_model_judged_it_and_at_which_threshold(
         assert "time" not in found
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+def test_info_shows_the_digest_by_which_lines_name_their_model(run, padim_files, kind):
+    sha256 = hashlib.sha256(padim_files[kind].read_bytes()).hexdigest()
+    assert sha256 in run("info", padim_files[kind])[1]
+    assert json.loads(run("info", padim_files[kind], "--json")[1])["sha256"] == sha256
+
+
 def test_run_json_holds_what_is_constant_in_a_run(run, padim_files, line, tmp_path):
     out = tmp_path / "out"
     asked = ["--max-false-reject", "0.2", "--batch", "2", "--heatmaps", "--report"]

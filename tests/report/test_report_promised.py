@@ -62,7 +62,7 @@ def test_the_table_of_results_has_them_beside_auroc() -> None:
 
 def test_each_kind_of_defect_has_its_row() -> None:
     found = page(run(compared=AT))
-    assert found.row("missed: dent")[1].startswith("2 of 2 100 %; 95 % interval 34.2 % to")
+    assert found.row("missed: dent")[1].startswith("2 of 2 100 % (34.2 % to 100 %)")
     assert found.row("missed: dent")[3].startswith("1 of 2 50 %")
     assert found.row("missed: scratch")[1].startswith("0 of 1 0 %")
     assert found.row("good parts rejected")[2].startswith("2 of 4 50 %")
