@@ -12,9 +12,11 @@ from typing import TypeAlias
 
 from anomalib_lite.edge.errors import SourceError
 from anomalib_lite.edge.picture_names import (
+    DRAWN,
     GOOD_LABELS,
     IMAGE_SUFFIXES,
     LABELS,
+    RESULTS,
     UNFINISHED_SUFFIXES,
     VIDEO_SUFFIXES,
     is_junk,
@@ -31,6 +33,7 @@ SPECIAL: Kind = ("entry not a regular file", "entries not regular files")
 VIDEO: Kind = ("video, read only when named", "videos, read only when named")
 OTHER: Kind = ("file not a picture", "files not pictures")
 DOUBLE: Kind = ("link to a picture listed already", "links to pictures listed already")
+OWN: Kind = ("picture drawn by an earlier run", "pictures drawn by an earlier run")
 AGAIN: Kind = ("link to a folder read already", "links to folders read already")
 
 
@@ -154,6 +157,7 @@ class Walk:
         self._folders: list[Path] = []
         self._links: list[Path] = []
         self._file_links: set[Path] = set()
+        self._drawn: dict[Path, bool] = {}
 
     def enter(self, folder: Path, found: list[os.DirEntry[str]] | None = None) -> None:
         """Take in a folder and, where it is asked so, all below it."""
@@ -167,6 +171,8 @@ class Walk:
         suffix = path.suffix.lower()
         if is_junk(path.name):
             self.listing.leave_out(JUNK, path)
+        elif self._is_drawn(path.parent):
+            self.listing.leave_out(OWN, path)
         elif suffix in UNFINISHED_SUFFIXES:
             self.listing.leave_out(UNFINISHED, path)
         elif suffix not in IMAGE_SUFFIXES and not regular:
@@ -179,6 +185,18 @@ class Walk:
                 self._file_links.add(path)
         else:
             self.listing.leave_out(OTHER, path)
+
+    def _is_drawn(self, folder: Path) -> bool:
+        """Whether a run has written it beside its results; one that is asked for by name is read.
+
+        Otherwise a run into a folder below its source would judge what the last one drew.
+        """
+        if folder.name not in DRAWN or folder == self.listing.root:
+            return False
+        if folder not in self._drawn:
+            beside = (folder.parent / name for name in RESULTS)
+            self._drawn[folder] = any(map(os.path.isfile, beside))
+        return self._drawn[folder]
 
     def finish(self) -> Listing:
         """The listing, sorted; links to pictures that are listed anyway count once."""

@@ -92,3 +92,9 @@ def is_picture(path: Path) -> bool:
         return False
     finally:
         os.close(handle)
+
+
+DRAWN = frozenset({"heatmaps", "explanations"})
+"""Folders that a run draws into, beside one of `RESULTS`."""
+
+RESULTS = ("results.jsonl", "results.jsonl.part")

@@ -248,3 +248,26 @@ def test_a_plain_folder_has_nothing_to_say(tmp_path):
     listing = list_pictures(tmp_path)
     assert not listing.remarkable
     assert listing == Listing(tmp_path, [tmp_path / "a.png"])
+
+
+@pytest.mark.parametrize("results", ["results.jsonl", "results.jsonl.part"])
+@pytest.mark.parametrize("out", ["", "out", "out/monday"])
+@pytest.mark.parametrize("drawn", ["heatmaps", "explanations"])
+def test_what_an_earlier_run_drew_is_never_read_as_input(tmp_path, results, out, drawn):
+    """`score part.onnx frames --out frames/out --heatmaps`, twice."""
+    put(tmp_path / "0.png")
+    put(tmp_path / out / drawn / "0.png.png")
+    (tmp_path / out / results).write_text("")
+    found = list_pictures(tmp_path)
+    assert found.files == [tmp_path / "0.png"]
+    assert "1 picture drawn by an earlier run" in found.explain()
+    source = open_source(str(tmp_path / "**" / "*.png"))
+    assert [os.path.basename(job.name) for job in source.jobs()] == ["0.png"]
+
+
+def test_a_folder_of_that_name_without_results_or_named_itself_is_read(tmp_path):
+    put(tmp_path / "heatmaps" / "0.png")
+    assert len(list_pictures(tmp_path).files) == 1
+    (tmp_path / "results.jsonl").write_text("")
+    assert len(list_pictures(tmp_path).files) == 0
+    assert len(list_pictures(tmp_path / "heatmaps").files) == 1
