@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anomalib_lite.cli.common import CHECK_FAILED, bold, console
-from anomalib_lite.cli.options import AsJson
+from anomalib_lite.cli.options import DEFAULT_MEGAPIXELS, AsJson, MaxMegapixels
 from anomalib_lite.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def datasets(
             help="Check this folder: kind:path[:category]. Without it, list the kinds.",
         ),
     ] = None,
+    max_megapixels: MaxMegapixels = DEFAULT_MEGAPIXELS,
     as_json: AsJson = False,
 ) -> None:
     """List the kinds of data sets with their licence, or check one; exit status 1 on problems."""

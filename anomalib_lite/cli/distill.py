@@ -11,7 +11,7 @@ import typer
 
 from anomalib_lite.cli.common import INTERRUPTED, bold, console
 from anomalib_lite.cli.grouped import grouped
-from anomalib_lite.cli.options import Device, Seed, Threads
+from anomalib_lite.cli.options import DEFAULT_MEGAPIXELS, Device, MaxMegapixels, Seed, Threads
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.values import checked_minutes, parse_layers
 
@@ -169,6 +169,7 @@ def distill(
             metavar="TEXT", help="Text for the model card, e.g. the licence of the pictures."
         ),
     ] = "",
+    max_megapixels: MaxMegapixels = DEFAULT_MEGAPIXELS,
     seed: Seed = 0,
     threads: Threads = None,
     device: Device = "auto",

@@ -12,11 +12,13 @@ from anomalib_lite.cli.common import UNUSABLE, bold, console
 from anomalib_lite.cli.grouped import grouped
 from anomalib_lite.cli.names import complete_backbone, complete_detector
 from anomalib_lite.cli.options import (
+    DEFAULT_MEGAPIXELS,
     MODEL,
     RUN,
     Device,
     ImageSize,
     MaxFalseReject,
+    MaxMegapixels,
     Threads,
     Weights,
 )
@@ -134,6 +136,7 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = False,
+    max_megapixels: MaxMegapixels = DEFAULT_MEGAPIXELS,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:

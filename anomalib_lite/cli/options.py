@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import typer
 
 from anomalib_lite.cli.names import complete_backbone, complete_detector
-from anomalib_lite.cli.values import checked_seed, parse_layers, parse_settings, parse_size
+from anomalib_lite.cli.values import (
+    checked_megapixels,
+    checked_seed,
+    parse_layers,
+    parse_settings,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from anomalib_lite.edge.prepare import InputSpec
 
 FRAMES, MODEL, OUTPUT, RUN = "Frames", "Detector and backbone", "Output", "Run"
 THRESHOLD = "Threshold"
+FILES = "Files"
 
 # The choices are repeated here since the modules that own them are not loaded for the help; a
 # test compares.
@@ -102,6 +109,17 @@ ImageSize = Annotated[
         metavar="HxW",
         help="What the network sees, pixels: 256, or HxW such as 256x320.",
         rich_help_panel=FRAMES,
+    ),
+]
+DEFAULT_MEGAPIXELS = 100.0  # edge.picture_file.MAX_MEGAPIXELS, which --help must not import
+MaxMegapixels = Annotated[
+    float,
+    typer.Option(
+        metavar="N",
+        callback=checked_megapixels,
+        help="Refuse larger pictures before they are decoded, masks too; raise it for very large "
+        "frames.",
+        rich_help_panel=FILES,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON for programs.")]

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import typer
 
 from anomalib_lite.cli.common import console
+from anomalib_lite.cli.options import DEFAULT_MEGAPIXELS, FILES, MaxMegapixels
 
 if TYPE_CHECKING:
     from anomalib_lite.edge.frames import Exif
     from anomalib_lite.edge.sources import Source, SourceLike
-
-DEFAULT_MEGAPIXELS = 100.0  # edge.picture_file.MAX_MEGAPIXELS, which --help must not import
 
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
     """Which files of a source are read."""
 
-    panel: ClassVar[str] = "Files"
+    panel: ClassVar[str] = FILES
     recursive: Annotated[
         bool,
         typer.Option(
@@ -30,13 +29,7 @@ class Files:
             "itself.",
         ),
     ] = True
-    max_megapixels: Annotated[
-        float,
-        typer.Option(
-            metavar="N",
-            help="Refuse larger pictures before they are decoded; raise it for very large frames.",
-        ),
-    ] = DEFAULT_MEGAPIXELS
+    max_megapixels: MaxMegapixels = DEFAULT_MEGAPIXELS
 
     def reading(self, exif: Exif) -> Reading:
         """How the command reads its sources."""
@@ -60,23 +53,13 @@ class Reading(NamedTuple):
         """Open a source, and say what was left out of it."""
         from anomalib_lite.edge.sources import open_source
 
-        self._check()
         return _told(open_source(source, **self._asdict()))
 
     def open_good(self, source: SourceLike) -> Source:
         """Open good images, and say what was left out of them."""
         from anomalib_lite.edge.sources import open_good_images
 
-        self._check()
         return _told(open_good_images(source, **self._asdict()))
-
-    def _check(self) -> None:
-        from anomalib_lite.edge.errors import SettingsError
-
-        if not 0 < self.max_megapixels < float("inf"):
-            raise SettingsError(
-                f"--max-megapixels {self.max_megapixels}: give a number above 0, such as 100"
-            )
 
 
 def _told(source: Source) -> Source:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import typer
+
 _MOST_DIGITS = 6
 
 
@@ -52,6 +54,22 @@ def checked_minutes(minutes: float | None) -> float | None:
     if minutes is not None and not 0 < minutes < math.inf:
         raise SettingsError(f"--minutes {minutes}: choose a time above 0")
     return minutes
+
+
+def checked_megapixels(context: typer.Context, most: float) -> float:
+    """The limit of picture sizes, in force for all that is read until the command ends.
+
+    Raises:
+        SettingsError: not above 0, or not finite.
+    """
+    from anomalib_lite.edge.errors import SettingsError
+    from anomalib_lite.edge.picture_file import MAX_MEGAPIXELS, limit_megapixels
+
+    if not 0 < most < math.inf:
+        raise SettingsError(f"--max-megapixels {most}: give a number above 0, such as 100")
+    limit_megapixels(most)
+    context.call_on_close(lambda: limit_megapixels(MAX_MEGAPIXELS))
+    return most
 
 
 def parse_layers(text: str | None) -> list[str] | None:

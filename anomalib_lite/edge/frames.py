@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from anomalib_lite.edge import picture_damage, tiff
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.picture_file import (
-    MAX_MEGAPIXELS,
     check_pixels,
     read_picture,
 )
@@ -38,7 +37,7 @@ def read_frame(
     *,
     exif: Exif = "apply",
     page: int | None = None,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float | None = None,
 ) -> Frame:
     """Decode an image file.
 
@@ -47,7 +46,8 @@ def read_frame(
         exif: `"apply"` turns the picture upright as its EXIF or TIFF tag says, `"ignore"` leaves
             the pixels as stored.
         page: which picture of a multi-page TIFF, from 0.
-        max_megapixels: larger pictures are refused before they are decoded.
+        max_megapixels: larger pictures are refused before they are decoded; None takes the
+            process's limit, 100 unless it was changed.
 
     Raises:
         FrameError: the file is missing, empty, truncated, damaged, too large, not a regular file,
@@ -67,7 +67,7 @@ def decode_frame(
     exif: Exif = "apply",
     name: str = "frame",
     page: int | None = None,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float | None = None,
 ) -> Frame:
     """Decode encoded image bytes; arguments and errors as for `read_frame`."""
     if not data:
@@ -95,7 +95,7 @@ def decode_frame(
 
 
 def _decode_tiff(
-    data: bytes, exif: Exif, name: str, page: int | None, max_megapixels: float
+    data: bytes, exif: Exif, name: str, page: int | None, max_megapixels: float | None
 ) -> Frame:
     pages = tiff.read_pages(peek_bytes(data), name)
     if page is None and len(pages) > 1:

@@ -14,6 +14,8 @@ from anomalib_lite.edge.source_names import spelling_of
 MAX_MEGAPIXELS = 100.0
 """Largest picture read unless another limit is given: 10,000 x 10,000 pixels."""
 
+_limit = [MAX_MEGAPIXELS]
+
 _BYTES_PER_PIXEL = 8  # four channels of 16 bits; what is stored is rarely larger than that
 _SPARE_BYTES = 64 << 20
 _KINDS = (
@@ -33,12 +35,21 @@ def special_kind(path: str | Path) -> str:
     return next((name for test, name in _KINDS if test(mode)), "")
 
 
-def read_picture(path: str | Path, *, max_megapixels: float, name: str) -> bytes:
+def limit_megapixels(most: float) -> None:
+    """The limit of every picture that this process reads without naming one.
+
+    For programs, as the command line is: frames, masks and regions of interest alike.
+    """
+    _limit[0] = most
+
+
+def read_picture(path: str | Path, *, max_megapixels: float | None, name: str) -> bytes:
     """The bytes of a picture file, after its kind and header were found harmless.
 
     Args:
         path: the file.
-        max_megapixels: larger pictures are refused before they are read.
+        max_megapixels: larger pictures are refused before they are read; None takes the
+            process's limit.
         name: for messages.
 
     Raises:
@@ -80,19 +91,21 @@ def count_pages(path: Path) -> int:
         return 1  # reading it will say what is wrong
 
 
-def check_pixels(header: Header, max_megapixels: float, name: str) -> None:
-    """Raise `FrameError` for a picture larger than agreed."""
+def check_pixels(header: Header, max_megapixels: float | None, name: str) -> None:
+    """Raise `FrameError` for a picture larger than agreed; None takes the process's limit."""
+    most = _limit[0] if max_megapixels is None else max_megapixels
     found = header.height * header.width / 1e6
-    if found > max_megapixels:
+    if found > most:
         raise FrameError(
             f"{name}: is {header.height}x{header.width} pixels, {found:.0f} megapixels; more than "
-            f"{max_megapixels:g} are not read: raise --max-megapixels (max_megapixels) if it is "
+            f"{most:g} are not read: raise --max-megapixels (max_megapixels) if it is "
             "meant to be so large"
         )
 
 
-def _check_file_size(header: Header, size: int, max_megapixels: float, name: str) -> None:
-    pixels = min(header.height * header.width * header.pages, int(max_megapixels * 1e6) * 4)
+def _check_file_size(header: Header, size: int, max_megapixels: float | None, name: str) -> None:
+    most = _limit[0] if max_megapixels is None else max_megapixels
+    pixels = min(header.height * header.width * header.pages, int(most * 1e6) * 4)
     limit = pixels * _BYTES_PER_PIXEL + _SPARE_BYTES
     if size > limit:
         raise FrameError(

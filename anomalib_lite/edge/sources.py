@@ -19,7 +19,7 @@ from anomalib_lite.edge.frames import Exif, Frame, read_frame
 from anomalib_lite.edge.globbing import list_glob
 from anomalib_lite.edge.jobs import Job, Source, lost, read_ahead
 from anomalib_lite.edge.listing import Listing, list_pictures, some
-from anomalib_lite.edge.picture_file import MAX_MEGAPIXELS, count_pages, special_kind
+from anomalib_lite.edge.picture_file import count_pages, special_kind
 from anomalib_lite.edge.picture_names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from anomalib_lite.edge.source_names import spelling_of
 from anomalib_lite.edge.video import CameraSource, VideoSource
@@ -49,7 +49,8 @@ class FileSource:
         paths: the files, in order.
         name: what to call the source in messages.
         exif: whether files are turned upright by their EXIF tag.
-        max_megapixels: larger pictures are refused before they are read.
+        max_megapixels: larger pictures are refused before they are read; None takes the process's
+            limit, 100 unless it was changed.
         split_pages: whether a TIFF of several pages gives a frame for each; else it is an error,
             for sources where each file has one label.
         listing: where the files come from. A subfolder that could not be listed is reported like
@@ -64,7 +65,7 @@ class FileSource:
         *,
         name: str,
         exif: Exif = "apply",
-        max_megapixels: float = MAX_MEGAPIXELS,
+        max_megapixels: float | None = None,
         split_pages: bool = True,
         listing: Listing | None = None,
     ) -> None:
@@ -131,7 +132,7 @@ def open_source(
     *,
     recursive: bool = True,
     exif: Exif = "apply",
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float | None = None,
 ) -> Source:
     """Turn what a user says into a source.
 
@@ -140,7 +141,8 @@ def open_source(
             files, a list of arrays, or a source.
         recursive: whether a folder's subfolders are read too, linked ones included.
         exif: passed to the image decoder.
-        max_megapixels: larger pictures are refused before they are decoded.
+        max_megapixels: larger pictures are refused before they are decoded; None takes the
+            process's limit, 100 unless it was changed.
 
     Raises:
         SourceError: nothing is there, or it holds no image.
@@ -171,7 +173,7 @@ def open_good_images(
     *,
     recursive: bool = True,
     exif: Exif = "apply",
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float | None = None,
 ) -> Source:
     """`open_source` for images that are to be learnt as good.
 
@@ -200,7 +202,7 @@ def require_good(opened: Source) -> Source:
     return opened
 
 
-def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float) -> Source:
+def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float | None) -> Source:
     camera = re.fullmatch(r"camera:(\d+)", text)
     if camera:
         return CameraSource(int(camera.group(1)))

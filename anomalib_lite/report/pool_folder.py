@@ -60,7 +60,7 @@ class PoolOutput:
 
 
 def open_pool(
-    source: str, open_frames: Callable[[str], Source], exif: Exif, max_megapixels: float
+    source: str, open_frames: Callable[[str], Source], exif: Exif, max_megapixels: float | None
 ) -> PoolSource:
     """Open a folder, glob or video, or a data set `kind:path:category`.
 

@@ -172,6 +172,68 @@ def test_the_largest_picture_is_the_users_choice(lot, fit, score):
     assert fit(lot, "--max-megapixels", "-1")[0] == 2
 
 
+@pytest.fixture
+def part_set(good_folder, tmp_path):
+    """An MVTec-like set whose masks have annotation tools' endings, in any case."""
+    home = tmp_path / "set"
+    pictures = sorted(good_folder.glob("*.png"))
+    for place in ("train/good", "test/good", "test/dent"):
+        (home / place).mkdir(parents=True)
+    (home / "ground_truth/dent").mkdir(parents=True)
+    for index, path in enumerate(pictures):
+        shutil.copy(path, home / ("test/good" if index % 4 == 0 else "train/good") / path.name)
+    for index, ending in enumerate(("_GT", "_Mask", "_LABEL", "_seg")):
+        frame = cv2.imread(str(pictures[index]))
+        mask = np.zeros(frame.shape[:2], np.uint8)
+        mask[20:30, 20:30] = 255
+        frame[mask > 0] = (10, 250, 10)
+        cv2.imwrite(str(home / "test/dent" / f"{index}.png"), frame)
+        cv2.imwrite(str(home / "ground_truth/dent" / f"{index}{ending}.PNG"), mask)
+    return home
+
+
+def evaluate(run, home, out, *options):
+    status, said, err = run(
+        "evaluate", "--data", f"mvtec:{home}", "--out", out, "--detector", "padim",
+        "--backbone", "filters", "--image-size", "64", "--seeds", "1", "--set", "num_features=16",
+        *options,
+    )  # fmt: skip
+    return status, said + err
+
+
+def test_masks_of_any_case_and_ending_give_pixel_figures(run, part_set, tmp_path):
+    status, said = evaluate(run, part_set, tmp_path / "ev")
+    assert status == 0
+    assert "no pixel figures" not in said
+    record = json.loads((tmp_path / "ev/metrics.json").read_text())["runs"][0]
+    assert 0.5 < record["metrics"]["pixel_auroc"] <= 1
+    for mask in (part_set / "ground_truth/dent").iterdir():
+        mask.unlink()
+    status, said = evaluate(run, part_set, tmp_path / "ev2")
+    assert "no pixel figures for" in said
+    assert "no test image has a mask" in said
+
+
+def test_the_limit_of_pictures_holds_for_data_sets_masks_and_regions(run, part_set, fit, tmp_path):
+    wide = cv2.imread(str(part_set / "ground_truth/dent/2_LABEL.PNG"), 0)
+    cv2.imwrite(str(part_set / "ground_truth/dent/2_LABEL.PNG"), np.tile(wide, (3, 3)))
+    pixels = wide.size * 2 / 1e6
+    status, said = evaluate(run, part_set, tmp_path / "ev", "--max-megapixels", f"{pixels:.6f}")
+    assert status == 3
+    assert "raise --max-megapixels" in said
+    status, said, _ = run("datasets", f"mvtec:{part_set}", "--max-megapixels", f"{pixels:.6f}")
+    assert status == 1
+    assert "more than" in said
+    cv2.imwrite(str(tmp_path / "roi.png"), np.tile(wide, (3, 3)))
+    options = ("--roi", tmp_path / "roi.png", "--max-megapixels", f"{pixels:.6f}")
+    status, _, said = fit(part_set / "train/good", *options)
+    assert status == 2
+    assert "roi.png: is" in said
+    assert "raise --max-megapixels" in said
+    status, said, err = run("datasets", f"mvtec:{part_set}")
+    assert "more than" not in said + err  # the limit ends with its command
+
+
 def test_a_damaged_jpeg_is_not_learnt(good_folder, fit, tmp_path):
     home = tmp_path / "good"
     shutil.copytree(good_folder, home)
