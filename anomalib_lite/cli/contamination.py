@@ -61,7 +61,9 @@ class Contamination:
             raise SettingsError("--resume continues one training; leave --contamination out")
 
 
-def fit_audited(fitted: Detector, source: SourceLike, out: Path, options: Contamination) -> None:
+def fit_audited(
+    fitted: Detector, source: SourceLike, out: Path, options: Contamination, group_by: str
+) -> None:
     """Audit the images, write what was found beside `out`, then fit as the options say."""
     import json
 
@@ -76,29 +78,51 @@ def fit_audited(fitted: Detector, source: SourceLike, out: Path, options: Contam
     if contamination == "downweight":
         require_sample_weight(fitted.scorer)
     frames = open_source(source, exif=fitted.spec.exif)
-    report = _audited(fitted, frames, options.audit_by)
+    report = _audited(fitted, frames, options.audit_by, group_by)
     listing = json.dumps(report.to_dict(), indent=1) + "\n"
     write_bytes_atomic(out.with_suffix(".audit.json"), listing.encode())
     page = write_audit(report, frames, out.with_suffix(".audit.html"))
     _report_audit(report, page)
     with progress_bar() as progress:
         if contamination == "exclude":
-            fit_without_suspects(fitted, frames, report, progress=progress)
+            fit_without_suspects(fitted, frames, report, progress=progress, group_by=group_by)
         elif contamination == "downweight":
-            outcome = fit_down_weighted(fitted, frames, report, progress=progress)[1]
+            outcome = fit_down_weighted(
+                fitted, frames, report, progress=progress, group_by=group_by
+            )[1]
         else:
-            fitted.fit(frames, progress=progress)
+            fitted.fit(frames, progress=progress, group_by=group_by)
     if contamination == "downweight":
         _report_weights(outcome)
+    if contamination == "audit":
+        _report_suspects(fitted, report)
 
 
-def _audited(fitted: Detector, frames: Source, audit_by: str) -> AuditReport:
+def _report_suspects(fitted: Detector, report: AuditReport) -> None:
+    """Say what the threshold would be without the suspects: it must not rest on them unseen."""
+    if not report.suspects:
+        return
+    from anomalib_lite.curation.model_audit import threshold_without
+
+    now, without = fitted.threshold, threshold_without(fitted, report)
+    change = f" ({without / now - 1:+.0%})" if now > 0 else ""
+    console().print(
+        f"{len(report.suspects)} suspect(s) are part of the fit and of its threshold {now:.4g}; "
+        f"without their scores it would be {without:.4g}{change}. Look at them; if they are not "
+        "good, move them out of the folder, or fit again with --contamination exclude",
+        markup=False,
+        style="yellow",
+        soft_wrap=True,
+    )
+
+
+def _audited(fitted: Detector, frames: Source, audit_by: str, group_by: str) -> AuditReport:
     """The audit by the detector's own kind, or by the images themselves."""
     if audit_by == "detector":
         from anomalib_lite.curation.model_audit import audit
 
         with progress_bar() as progress:
-            return audit(fitted, frames, progress=progress)
+            return audit(fitted, frames, progress=progress, group_by=group_by)
     from anomalib_lite.curation.pool_audit import audit_by_pool, pool_for
 
     pool = pool_for(fitted, audit_by)

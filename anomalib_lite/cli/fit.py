@@ -16,6 +16,7 @@ from anomalib_lite.cli.options import (
     Calibration,
     Device,
     Frames,
+    GroupBy,
     MaxFalseReject,
     Network,
     Seed,
@@ -23,6 +24,7 @@ from anomalib_lite.cli.options import (
 )
 from anomalib_lite.cli.products import images_to_fit
 from anomalib_lite.cli.progress import progress_bar
+from anomalib_lite.cli.promise import report_promise
 from anomalib_lite.cli.reading import Files
 from anomalib_lite.cli.values import checked_minutes
 
@@ -120,6 +122,7 @@ def fit(
             rich_help_panel=THRESHOLD,
         ),
     ] = "auto",
+    group_by: GroupBy = "auto",
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
@@ -155,7 +158,7 @@ def fit(
         calibration=calibration,
         max_false_reject=max_false_reject,
     )
-    _fit(fitted, source, out, contamination, training.resume)
+    _fit(fitted, source, out, contamination, training.resume, group_by)
     finish(fitted, out)
 
 
@@ -219,17 +222,24 @@ def _chosen_layers(
 
 
 def _fit(
-    fitted: Detector, source: SourceLike, out: Path, contamination: Contamination, resume: bool
+    fitted: Detector,
+    source: SourceLike,
+    out: Path,
+    contamination: Contamination,
+    resume: bool,
+    group_by: str,
 ) -> None:
     err, checkpoint = console(stderr=True), out.with_suffix(".checkpoint")
     err.print(f"memory for statistics: about {fitted.memory_bytes() / 1e6:.0f} MB")
     if contamination.audited:
-        fit_audited(fitted, source, out, contamination)
+        fit_audited(fitted, source, out, contamination, group_by)
         return
     if resume and not checkpoint.is_dir():
         err.print(f"{checkpoint}: no checkpoint there; starting from the beginning", markup=False)
     with progress_bar() as progress:
-        fitted.fit(source, progress=progress, checkpoint=checkpoint, resume=resume)
+        fitted.fit(
+            source, progress=progress, checkpoint=checkpoint, resume=resume, group_by=group_by
+        )
 
 
 def finish(fitted: Detector, out: Path) -> None:
@@ -256,10 +266,15 @@ def report_fit(fitted: Detector, out: Path) -> None:
         screen.print(f"protocol: {fitted.protocol}", markup=False)
     screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
     style = "green" if operating.honoured else "yellow"
-    screen.print(f"[{style}]{operating.explain()}[/{style}]")
+    screen.print(operating.explain(), style=style, markup=False, soft_wrap=True)
+    report_promise(fitted)
     for name in fitted.calibration.groups:
         alone = fitted.calibration.for_group(name).operating
-        screen.print(f"  {name}: threshold {alone.threshold:.4g}, {alone.explain()}", markup=False)
+        screen.print(
+            f"  {name}: threshold {alone.threshold:.4g}, {alone.explain()}",
+            markup=False,
+            soft_wrap=True,
+        )
     reference = fitted.calibration.reference
     if reference:
         realised = reference["sum"]["realised_false_reject"]

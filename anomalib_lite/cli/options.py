@@ -84,6 +84,18 @@ MaxFalseReject = Annotated[
         rich_help_panel=THRESHOLD,
     ),
 ]
+GroupBy = Annotated[
+    str,
+    typer.Option(
+        "--group-by",
+        metavar="RULE",
+        help="Which images show one part, so that they are learnt, or judged, together and count "
+        "once: folder; block:25 for frames that follow each other; a pattern of the names such as "
+        "'part(\\d+)_'; a file.csv (name,group); none. Default: what looks like a copy, and blocks "
+        "of a video.",
+        rich_help_panel=THRESHOLD,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

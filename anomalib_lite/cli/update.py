@@ -9,7 +9,7 @@ import typer
 
 from anomalib_lite.cli.common import CHECK_FAILED, UNUSABLE, console
 from anomalib_lite.cli.grouped import grouped
-from anomalib_lite.cli.options import Threads
+from anomalib_lite.cli.options import GroupBy, Threads
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.reading import Files
 
@@ -50,14 +50,20 @@ def update(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", metavar="", help="Write although held-out false rejects got worse."
+            "--force",
+            metavar="",
+            help="Write although false rejects got worse, or the new images look defective.",
         ),
     ] = False,
+    group_by: GroupBy = "auto",
     *,
     files: Files,
     threads: Threads = None,
 ) -> None:
-    """Learn on from good images; exit status 1, nothing written, when false rejects get worse."""
+    """Learn on from good images; exit status 1, nothing written, when that makes things worse.
+
+    Worse: more false rejects, or new images that look defective to the model as it is.
+    """
     from anomalib_lite.curation.update_gate import update_detector
     from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.files import write_bytes_atomic
@@ -75,6 +81,7 @@ def update(
             add=None if add is None else reading.open_good(add),
             forget=None if forget is None else reading.open(forget),
             progress=progress,
+            group_by=group_by,
         )
     report_update(report)
     if report.reasons and not force:
@@ -96,7 +103,7 @@ def report_update(report: UpdateReport) -> None:
     screen = console()
     screen.print(_table(report))
     then, now = report.operating
-    screen.print(now.explain(), style="green" if now.honoured else "yellow")
+    screen.print(now.explain(), style="green" if now.honoured else "yellow", soft_wrap=True)
     if now.threshold > _RISE * then.threshold > 0:
         rise = now.threshold / then.threshold - 1
         screen.print(
@@ -105,7 +112,14 @@ def report_update(report: UpdateReport) -> None:
             style="yellow",
         )
     for reason in report.reasons:
-        screen.print(f"worse: {reason}", markup=False, style="red")
+        screen.print(f"worse: {reason}", markup=False, style="red", soft_wrap=True)
+    _list(
+        f"{len(report.rejected)} new image(s) that the model rejects as it is:",
+        [
+            f"{image.name}: score {image.score:.4g}, threshold {then.threshold:.4g}"
+            for image in report.rejected
+        ],
+    )
     _list(f"{len(report.known)} image(s) known already, not added again:", list(report.known))
     unusable = [f"{name}: {why}" for name, why in report.skipped.items()]
     _list(f"{len(unusable)} image(s) could not be used:", unusable)

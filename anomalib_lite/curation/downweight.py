@@ -15,8 +15,11 @@ from typing import cast
 import numpy as np
 
 from anomalib_lite.curation.model_audit import AuditEntry, AuditReport
+from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.image_stream import ChosenFrames
+from anomalib_lite.detector.independence import GroupBy, chosen
+from anomalib_lite.detector.thumbnails import name_below
 from anomalib_lite.edge.sources import SourceLike, open_good_images
 from anomalib_lite.scorers import Progress, TakesSampleWeight
 from anomalib_lite.scorers.base import no_progress
@@ -55,6 +58,7 @@ def fit_down_weighted(
     report: AuditReport,
     *,
     progress: Progress = no_progress,
+    group_by: GroupBy = AUTO,
 ) -> tuple[Detector, DownWeighting]:
     """Fit with each image counted as far as an audit trusts it.
 
@@ -76,8 +80,18 @@ def fit_down_weighted(
     weights = [
         learning_weight(by_position[index]) if index in by_position else 1.0 for index in learnt
     ]
-    detector.fit(ChosenFrames(opened, learnt), sample_weight=weights, progress=progress)
-    doubtful = [by_position[index].weight < 1 for index in learnt if index in by_position]
+    detector.fit(
+        ChosenFrames(opened, learnt),
+        sample_weight=weights,
+        progress=progress,
+        group_by=chosen(group_by, learnt),
+    )
+    copies = set(detector.data.copies)
+    doubtful = [
+        entry.weight < 1
+        for index in learnt
+        if (entry := by_position.get(index)) and name_below(entry.name, opened.name) not in copies
+    ]
     _calibrate_without(detector, doubtful)
     left_out = len(report.suspects)
     outcome = DownWeighting(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -23,15 +24,17 @@ from anomalib_lite.curation.audit_report import (
     list_entries,
     require_enough,
 )
+from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.independence import GroupBy, chosen, look_through
 from anomalib_lite.detector.out_of_fold import (
     FOLDS,
-    assign_folds,
     out_of_fold_scores,
     score_stream,
 )
+from anomalib_lite.detector.thumbnails import name_below
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
@@ -40,9 +43,17 @@ from anomalib_lite.edge.scoring import ScoredFrame, score_source
 from anomalib_lite.edge.sources import Source, SourceLike, open_good_images
 from anomalib_lite.scorers import FitContext, Progress, create_scorer
 from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.scorers.splits import folds_of
 from anomalib_lite.statistics.outliers import judge
 
-__all__ = ["AuditEntry", "AuditReport", "ModelAudit", "audit", "fit_without_suspects"]
+__all__ = [
+    "AuditEntry",
+    "AuditReport",
+    "ModelAudit",
+    "audit",
+    "fit_without_suspects",
+    "threshold_without",
+]
 
 _BATCH = 8
 _MOST_ROUNDS = 3
@@ -83,7 +94,11 @@ class ModelAudit(AuditReport):
 
 
 def audit(
-    detector: Detector, source: SourceLike, *, progress: Progress = no_progress
+    detector: Detector,
+    source: SourceLike,
+    *,
+    progress: Progress = no_progress,
+    group_by: GroupBy = AUTO,
 ) -> ModelAudit:
     """Rank training images by how anomalous they look to models fitted on the others.
 
@@ -92,6 +107,8 @@ def audit(
             not changed.
         source: images that should be good.
         progress: called with stage, images done, images in total.
+        group_by: which images show one part, as for `Detector.fit`: they are scored by models
+            that have seen none of them.
 
     Raises:
         FitError: fewer than 8 usable images.
@@ -100,9 +117,9 @@ def audit(
     opened = open_good_images(source, exif=detector.spec.exif)
     model = _fresh(detector)
     stream = ImageStream(opened, model.backbone, model.spec)
-    context = FitContext(seed=detector.seed, progress=progress)
-    for _ in stream.prepared():
-        pass
+    with telling_reasons(stream.skipped):
+        origins = look_through(stream, group_by).origins
+    context = FitContext(seed=detector.seed, progress=progress, origins=origins)
     images = np.array(sorted(stream.fingerprints), np.int64)
     with telling_reasons(stream.skipped):
         require_enough(len(images))
@@ -136,6 +153,7 @@ def fit_without_suspects(
     report: AuditReport,
     *,
     progress: Progress = no_progress,
+    group_by: GroupBy = AUTO,
 ) -> Detector:
     """Fit on everything but the suspects of an audit; the calibration says how many are missing.
 
@@ -145,13 +163,26 @@ def fit_without_suspects(
     opened = open_good_images(source, exif=detector.spec.exif)
     suspects = {entry.position for entry in report.suspects}
     if not suspects:
-        return detector.fit(opened, progress=progress)
+        return detector.fit(opened, progress=progress, group_by=group_by)
     kept = [index for index, _ in enumerate(opened.jobs()) if index not in suspects]
-    detector.fit(ChosenFrames(opened, kept), progress=progress)
+    detector.fit(ChosenFrames(opened, kept), progress=progress, group_by=chosen(group_by, kept))
     calibration = detector.calibration
     words = f"{calibration.method}; {len(suspects)} suspected image(s) left out after an audit"
     detector._calibration = replace(calibration, method=words)
     return detector
+
+
+def threshold_without(detector: Detector, report: AuditReport) -> float:
+    """The threshold of a detector that has learnt all images, from all scores but the suspects'.
+
+    That of the detector itself where too few images are left.
+    """
+    names = {name_below(entry.name, report.source) for entry in report.suspects}
+    records = tuple(record for record in detector.data.records if record.name not in names)
+    if not any(record.score is not None for record in records):
+        return detector.threshold
+    kept = replace(detector.data, records=records)
+    return kept.calibration(detector.max_false_reject, detector.calibration.method).threshold
 
 
 def _fresh(detector: Detector) -> Detector:
@@ -177,8 +208,9 @@ def _score_all(
     Leaves that model fitted; the calibration holds the trusted images.
     """
     folds = np.full(len(stream), -1, np.int64)
-    count = int(trusted.sum())
-    folds[images[trusted]] = assign_folds(count, min(FOLDS, count), context.seed)
+    origins = cast("NDArray[np.int64]", context.origins)
+    parts = len(np.unique(origins[images[trusted]]))
+    folds[images[trusted]] = folds_of(images[trusted], origins, min(FOLDS, parts), context.seed)
     held_out = out_of_fold_scores(model.scorer, stream.subset(images[trusted]), folds, context)
     by_image = np.full(len(stream), np.nan)
     by_image[held_out.indices] = held_out.image
@@ -190,6 +222,7 @@ def _score_all(
         held_out.map_peak,
         max_false_reject=model.max_false_reject,
         method=f"{OUT_OF_FOLD}, trusted images of an audit",
+        origins=origins[held_out.indices],
     )
     return by_image[images], calibration
 

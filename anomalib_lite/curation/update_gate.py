@@ -7,7 +7,6 @@ of the first fit, before and after, with the reasons to refuse the result (docs/
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
@@ -15,11 +14,19 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binom
 
+from anomalib_lite.curation.update_reasons import (
+    Comparison,
+    HeldOut,
+    RejectedImage,
+    reasons_to_doubt,
+    reasons_to_refuse,
+)
+from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
-from anomalib_lite.detector.out_of_fold import FOLDS, assign_folds, score_stream
+from anomalib_lite.detector.independence import GroupBy, look_through
+from anomalib_lite.detector.out_of_fold import FOLDS, score_stream
 from anomalib_lite.detector.training_record import ImageRecord, image_id
 from anomalib_lite.edge.calibration import Operating
 from anomalib_lite.edge.errors import FitError, SettingsError
@@ -27,44 +34,16 @@ from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.sources import SourceLike, open_good_images, open_source
 from anomalib_lite.scorers import FitContext, HeldOutScores, PartialFit, Progress, Scorer
 from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.scorers.splits import folds_of
 
-CHANCE = 0.05
-"""An update is refused when chance alone makes so many false rejects less often than this."""
-
-
-class HeldOut(NamedTuple):
-    """Scores of good images by models that have not seen them, against a threshold.
-
-    Attributes:
-        scores: image scores `(n,)`.
-        threshold: of the model that would judge them.
-    """
-
-    scores: NDArray[np.float64]
-    threshold: float
-
-    @property
-    def images(self) -> int:
-        """How many."""
-        return len(self.scores)
-
-    @property
-    def rejected(self) -> int:
-        """How many lie above the threshold."""
-        return int((self.scores > self.threshold).sum())
-
-    def of_threshold(self, quantile: float) -> float:
-        """Quantile of the scores, as a share of the threshold; NaN where there is none."""
-        if not self.images or self.threshold <= 0:
-            return math.nan
-        return float(np.quantile(self.scores, quantile)) / self.threshold
-
-
-class Comparison(NamedTuple):
-    """The same good images under the model before and the model after."""
-
-    before: HeldOut
-    after: HeldOut
+__all__ = [
+    "Comparison",
+    "HeldOut",
+    "RejectedImage",
+    "UpdateReport",
+    "reasons_to_refuse",
+    "update_detector",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +57,7 @@ class UpdateReport:
         added: new images: before, by the model as it was; after, out-of-fold.
         forgotten: number of images taken out.
         known: names of images to add that had been learnt already, or come twice.
+        rejected: new images that the model rejected before it learnt them, highest score first.
         skipped: image name -> why it could not be used.
         reasons: why held-out false rejects got worse; empty when they did not.
     """
@@ -90,6 +70,7 @@ class UpdateReport:
     known: tuple[str, ...]
     skipped: dict[str, str]
     reasons: tuple[str, ...]
+    rejected: tuple[RejectedImage, ...] = ()
 
 
 def update_detector(
@@ -98,6 +79,7 @@ def update_detector(
     add: SourceLike | None = None,
     forget: SourceLike | None = None,
     progress: Progress = no_progress,
+    group_by: GroupBy = AUTO,
 ) -> UpdateReport:
     """Forget some images, learn others, and compare. The detector is changed in any case.
 
@@ -106,6 +88,7 @@ def update_detector(
         add: images confirmed to be good.
         forget: images to take out again.
         progress: called with stage, images done, images in total.
+        group_by: which of the images to add show one part, as for `Detector.fit`.
 
     Raises:
         SettingsError: nothing to do, or this kind of detector cannot.
@@ -119,7 +102,7 @@ def update_detector(
         )
     context = FitContext(seed=detector.seed, progress=progress)
     images, then = detector.data.images, detector.calibration.operating
-    fresh = None if add is None else _fresh(detector, add)
+    fresh = None if add is None else _fresh(detector, add, group_by)
     skipped = {} if fresh is None else dict(fresh.stream.skipped)
     was = becomes = np.zeros(0)
     with torch.no_grad(), kept_for_reuse():
@@ -131,10 +114,14 @@ def update_detector(
         remaining = detector.data.images
         if fresh is not None:
             becomes = _cross_scores(detector.scorer, fresh, context)
-            detector.partial_fit(fresh.source, progress=progress)
+            detector.partial_fit(fresh.source, progress=progress, group_by=fresh.groups)
     now = detector.calibration.operating
     kept = Comparison(HeldOut(stored, then.threshold), HeldOut(stored, now.threshold))
     added = Comparison(HeldOut(was, then.threshold), HeldOut(becomes, now.threshold))
+    reasons = reasons_to_refuse(then, now, kept, added)
+    if fresh is not None:
+        parts = len(np.unique(fresh.origins[fresh.indices]))
+        reasons += reasons_to_doubt(then, now, kept.before, added.before, parts)
     return UpdateReport(
         images=(images, detector.data.images),
         operating=(then, now),
@@ -143,51 +130,48 @@ def update_detector(
         forgotten=images - remaining,
         known=() if fresh is None else fresh.known,
         skipped=skipped,
-        reasons=tuple(reasons_to_refuse(then, now, kept, added)),
+        reasons=tuple(reasons),
+        rejected=() if fresh is None else _rejected(fresh, was, then.threshold),
     )
 
 
-def reasons_to_refuse(
-    then: Operating, now: Operating, kept: Comparison, added: Comparison
-) -> list[str]:
-    """Why held-out false rejects got worse, in words; empty when they did not.
-
-    Worse is: a rate that could be promised cannot be any more; or, in either group of images,
-    more are rejected than before *and* more than the larger of the new promise and the share
-    before explains by chance (one-sided exact binomial test at 5 %).
-    """
-    reasons = []
-    if then.honoured and not now.honoured:
-        reasons.append(f"the promise is lost: {now.explain()}")
-    for words, group in (("calibration images", kept), ("new images", added)):
-        total, before, after = group.after.images, group.before.rejected, group.after.rejected
-        if after <= before:
-            continue
-        allowed = max(now.false_reject_rate, before / total)
-        chance = float(binom.sf(after - 1, total, allowed))
-        if chance < CHANCE:
-            reasons.append(
-                f"{after} of {total} {words} would be rejected, {before} before: more than "
-                f"{100 * allowed:.2g} % explains by chance (p = {chance:.2g})"
-            )
-    return reasons
+def _rejected(
+    fresh: _Fresh, scores: NDArray[np.float64], threshold: float
+) -> tuple[RejectedImage, ...]:
+    names = [job.name for job in fresh.stream.source.jobs()]
+    found = [
+        RejectedImage(int(index), names[index], float(score))
+        for index, score in zip(fresh.indices, scores, strict=True)
+        if score > threshold
+    ]
+    return tuple(sorted(found, key=lambda image: -image.score))
 
 
 class _Fresh(NamedTuple):
-    """New images: a source without those that are known, the same as a stream, usable indices."""
+    """New images.
+
+    Attributes:
+        source: without those that are known.
+        stream: the same, by their indices in the whole.
+        indices: usable ones.
+        known: names of those that are known.
+        origins: what each image of the whole shows.
+        groups: name of what each image of `source` shows, empty where it stands alone.
+    """
 
     source: ChosenFrames
     stream: ImageStream
     indices: NDArray[np.int64]
     known: tuple[str, ...]
+    origins: NDArray[np.int64]
+    groups: tuple[str, ...]
 
 
-def _fresh(detector: Detector, add: SourceLike) -> _Fresh:
+def _fresh(detector: Detector, add: SourceLike, group_by: GroupBy) -> _Fresh:
     """Sort out what was learnt already or comes twice: its score would not be held out."""
     opened = open_good_images(add, exif=detector.spec.exif)
     whole = ImageStream(opened, detector.backbone, detector.spec)
-    for _ in whole.prepared():
-        pass
+    found = look_through(whole, group_by, fewest=1)
     ids = {record.id for record in detector.data.records}
     known: set[int] = set()
     for index, digest in sorted(whole.fingerprints.items()):
@@ -209,6 +193,8 @@ def _fresh(detector: Detector, add: SourceLike) -> _Fresh:
         whole.subset(indices),
         indices,
         tuple(names[index] for index in sorted(known)),
+        found.origins,
+        tuple(found.name_of(index) for index in kept),
     )
 
 
@@ -231,7 +217,8 @@ def _cross_scores(scorer: Scorer, fresh: _Fresh, context: FitContext) -> NDArray
     """Scores of new images by the old model plus all other new images, in folds `(n,)`."""
     quiet = FitContext(seed=context.seed)
     count = len(fresh.indices)
-    folds = assign_folds(count, min(FOLDS, count), context.seed)
+    parts = len(np.unique(fresh.origins[fresh.indices]))
+    folds = folds_of(fresh.indices, fresh.origins, min(FOLDS, parts), context.seed)
     scores = np.zeros(count)
     for fold in range(int(folds.max()) + 1):
         inside = folds == fold

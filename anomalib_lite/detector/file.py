@@ -155,6 +155,7 @@ def read_state(path: str | Path) -> DetectorState:
                 frame_hw=(int(data["frame_hw"][0]), int(data["frame_hw"][1])),
                 samples=_samples(inputs, tensors),
                 gallery=_gallery(header, tensors),
+                copies=dict(data.get("copies", {})),
             ),
             scorer={"name": scorer["name"], "settings": dict(scorer["settings"])},
             backbone=dict(about["backbone"]),

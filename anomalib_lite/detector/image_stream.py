@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,12 +29,14 @@ from anomalib_lite.edge.inputs import (
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FrameBatch
+from anomalib_lite.statistics.near_copies import MOST_IMAGES, small_pictures
 from anomalib_lite.system.devices import put_inputs
 
 BATCH_SIZE = 4
 _SAMPLES = 2
 _SAMPLE_SIDE = 320
 _SAME_ASPECT = 1.02
+_READY_BYTES = 128 << 20
 
 
 class ChosenFrames:
@@ -85,6 +88,8 @@ class ImageStream:
         fingerprints: image index -> sha256 of its prepared pixels.
         samples: the first usable raw frames (shrunk when larger than 320 px: they travel
             inside the files).
+        names: image index -> its name below the source.
+        pictures: image index -> its pictures for `statistics.near_copies`, if asked for.
         gallery: collects small pictures of the good images, if anybody asked for them.
     """
 
@@ -111,10 +116,15 @@ class ImageStream:
         self.sample_weight: NDArray[np.float64] | None = None
         self.labels: NDArray[np.int64] | None = None
         self.samples: list[View] = []
+        self.names: dict[int, str] = {}
+        self.pictures: dict[int, NDArray[np.uint8]] = {}
         self.gallery: GalleryBuilder | None = None
+        self._wants_pictures = False
+        self._ready: dict[int, Prepared] | None = None
         self._frame_sizes: dict[tuple[int, int], None] = {}
         # A container may misstate its number of frames: count what is delivered.
         self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
+        self.size = self._total
         self._chosen = None if indices is None else frozenset(int(index) for index in indices)
         self._kept: PreparedFrames | None = None
 
@@ -159,11 +169,28 @@ class ImageStream:
         narrowed = ImageStream(self.source, self.backbone, self.inputs, indices=indices)
         narrowed.sample_weight, narrowed.labels = self.sample_weight, self.labels
         narrowed.skipped = self.skipped
-        narrowed.fingerprints = self.fingerprints
+        narrowed.fingerprints, narrowed.names = self.fingerprints, self.names
+        narrowed.pictures, narrowed._ready, narrowed.size = self.pictures, self._ready, self.size
         narrowed.samples = self.samples
         narrowed.gallery = self.gallery
         narrowed._frame_sizes = self._frame_sizes
         return narrowed
+
+    def look(self, *, pictures: bool = False) -> None:
+        """Read all images once; small sets stay prepared in memory for the passes that follow.
+
+        Args:
+            pictures: keep small pictures of them.
+        """
+        self._wants_pictures = pictures
+        ready: dict[int, Prepared] = {}
+        held = 0
+        for index, prepared in self.prepared():
+            held += sum(values.nbytes for values in _arrays(prepared))
+            if held <= _READY_BYTES:
+                ready[index] = prepared
+        self._wants_pictures = False
+        self._ready = ready if held <= _READY_BYTES else None
 
     @property
     def frame_hw(self) -> tuple[int, int]:
@@ -205,6 +232,13 @@ class ImageStream:
     def prepared(self) -> Iterator[tuple[int, Prepared]]:
         """Usable prepared frames, or views by name, in order, decoded ahead by worker threads."""
         chosen = self._chosen
+        if self._ready is not None:
+            yield from (
+                (index, prepared)
+                for index, prepared in self._ready.items()
+                if chosen is None or index in chosen
+            )
+            return
         indices: list[int] = []
 
         def jobs() -> Iterator[Job]:
@@ -222,20 +256,30 @@ class ImageStream:
             index = indices[position]
             if index not in self.fingerprints:
                 self.fingerprints[index] = digest
+                self.names[index] = name_below(name, self.source.name)
                 frame = picture_of(view, self.inputs)
+                if self._wants_pictures and len(self.pictures) <= MOST_IMAGES:
+                    self.pictures[index] = small_pictures(frame, self.spec.bit_depth)
                 self._frame_sizes[frame.shape[0], frame.shape[1]] = None
                 if len(self.samples) < _SAMPLES:
                     self.samples.append(shrink_view(view, _SAMPLE_SIDE))
                 if self.gallery is not None:
-                    below = name_below(name, self.source.name)
                     size_hw = (frame.shape[0], frame.shape[1])
                     picture = prepared[FRAMES] if isinstance(prepared, Mapping) else prepared
-                    self.gallery.add(GoodImage(index, digest, below, size_hw, b""), picture)
+                    found = GoodImage(index, digest, self.names[index], size_hw, b"")
+                    self.gallery.add(found, picture)
             yield index, prepared
 
     def _prepare(self, view: View) -> tuple[View, Prepared, str]:
         prepared = prepare_view(view, self.inputs)
         return view, prepared, fingerprint(prepared)
+
+
+def _arrays(prepared: Prepared) -> list[NDArray[Any]]:
+    """The prepared picture, then what is measured beside it."""
+    if isinstance(prepared, Mapping):
+        return [prepared[FRAMES], *(prepared[name] for name in prepared if name != FRAMES)]
+    return [prepared]
 
 
 def fingerprint(prepared: Prepared) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from anomalib_lite.detector.image_stream import ImageStream
+from anomalib_lite.detector.independence import Independence
 from anomalib_lite.detector.out_of_fold import score_stream
 from anomalib_lite.detector.training_record import (
     FittedData,
@@ -26,7 +27,11 @@ _FEWEST = 3
 
 
 def learn_more(
-    scorer: Scorer, data: FittedData, stream: ImageStream, context: FitContext
+    scorer: Scorer,
+    data: FittedData,
+    stream: ImageStream,
+    context: FitContext,
+    independence: Independence | None = None,
 ) -> FittedData:
     """Add good images to a fitted scorer.
 
@@ -46,14 +51,12 @@ def learn_more(
             raise FitError("no usable image to add; see the skipped list")
         with _unchanged_on_failure(scorer):
             able.partial_fit(stream, context)
-    added = record_images(stream, held_out, held_out_is_learnt=True)
-    return FittedData(
-        data.source,
-        data.records + added,
-        {**data.skipped, **stream.skipped},
-        data.frame_hw,
-        data.samples,
-        gallery_of(stream, data.gallery),
+    added = record_images(stream, held_out, held_out_is_learnt=True, independence=independence)
+    return replace(
+        data,
+        records=data.records + added,
+        skipped={**data.skipped, **stream.skipped},
+        gallery=gallery_of(stream, data.gallery),
     )
 
 
@@ -109,8 +112,12 @@ def _matches(stream: ImageStream, records: list[ImageRecord]) -> list[tuple[int,
     for record in records:
         by_id.setdefault(record.id, []).append(record)
     found = []
+    matched: set[str] = set()
     for index, digest in sorted(stream.fingerprints.items()):
         candidates = by_id.get(image_id(digest), [])
+        if not candidates and digest in matched:
+            continue  # a copy counted once when it was learnt
+        matched.add(digest)
         if not candidates:
             raise FitError(
                 f"image {index + 1} of {stream.source.name} is not among those that were fitted; "

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anomalib_lite.detector.image_stream import ImageStream
+from anomalib_lite.data.grouping import AUTO
+from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
 from anomalib_lite.detector.incremental import forget_images, learn_more
+from anomalib_lite.detector.independence import GroupBy, Independence, look_through
 from anomalib_lite.detector.out_of_fold import calibrate, checked_sample_weight
 from anomalib_lite.detector.predictor import Predictor
 from anomalib_lite.detector.products import product_indices
@@ -30,7 +32,14 @@ from anomalib_lite.system.memory import require_memory
 
 
 class Learner(Predictor):
-    """The half of `Detector` that learns: sets `calibration` and `data`."""
+    """The half of `Detector` that learns: sets `calibration` and `data`.
+
+    Attributes:
+        independence: which images of the last fit were found to be independent; None for a loaded
+            detector (its `data` says how many).
+    """
+
+    independence: Independence | None = None
 
     def fit(
         self,
@@ -41,6 +50,7 @@ class Learner(Predictor):
         checkpoint: str | Path | None = None,
         resume: bool = False,
         value_range: ValueRange | None = None,
+        group_by: GroupBy = AUTO,
     ) -> Self:
         """Learn from good images and calibrate on good images the scored model has not seen.
 
@@ -55,13 +65,16 @@ class Learner(Predictor):
             checkpoint: folder where training leaves its state every two minutes.
             resume: continue from what is in that folder.
             value_range: as for `predict`.
+            group_by: which images show one part and are learnt, or judged, together: a rule
+                (`auto`, `none`, `folder`, `block:25`, a pattern of the names, a `.csv` file), or a
+                name for each image of the source. Exact copies count once in any case.
 
         Returns:
             self.
 
         Raises:
             FitError: too few usable images, features that are not finite, too little memory.
-            SettingsError: sample weights that do not fit, or a scorer that takes none.
+            SettingsError: sample weights or groups that do not fit, or a scorer that takes none.
             SourceError: nothing to read.
         """
         smaller = " or ".join(("image size", "backbone", *self.scorer.memory_settings))
@@ -69,9 +82,25 @@ class Learner(Predictor):
         # A fit that fails half-way must not leave an old threshold on a new model.
         self._calibration = self._data = None
         self.spec = replace(self.spec, aspect=None)
+        self.independence = None
         stream = self._stream(source, value_range)
-        stream.sample_weight = checked_sample_weight(self.scorer, sample_weight, len(stream))
-        stream.labels = product_indices(self.scorer, stream.source)
+        weights = checked_sample_weight(self.scorer, sample_weight, len(stream))
+        labels = product_indices(self.scorer, stream.source)
+        with telling_reasons(stream.skipped):
+            found = look_through(stream, group_by)
+        if len(found.kept) == 1 < len(stream.fingerprints):
+            raise FitError(
+                f"all {len(stream.fingerprints)} good images are the same picture; give different "
+                "photographs"
+            )
+        name = stream.source.name
+        if found.copies:
+            chosen, found = found.without_copies()
+            stream = self._stream(ChosenFrames(stream.source, chosen))
+            stream.look()
+            weights = None if weights is None else weights[chosen]
+            labels = None if labels is None else labels[chosen]
+        stream.sample_weight, stream.labels = weights, labels
         with torch.no_grad(), kept_for_reuse(), telling_reasons(stream.skipped):
             calibration, held_out = calibrate(
                 self.scorer,
@@ -81,26 +110,23 @@ class Learner(Predictor):
                     progress=progress,
                     checkpoint=None if checkpoint is None else Path(checkpoint),
                     resume=resume,
+                    origins=found.origins,
                 ),
                 method=self.calibration_method,
                 max_false_reject=self.max_false_reject,
                 labels=stream.labels,
             )
-        if len(set(stream.fingerprints.values())) == 1:
-            raise FitError(
-                f"all {len(stream.fingerprints)} good images are the same picture; give different "
-                "photographs"
-            )
         self.spec = replace(self.spec, aspect=stream.aspect)
-        self._calibration = calibration
+        self._calibration, self.independence = calibration, found
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(
-            source=stream.source.name,
-            records=record_images(stream, held_out, held_out_is_learnt=learnt),
+            source=name,
+            records=record_images(stream, held_out, held_out_is_learnt=learnt, independence=found),
             skipped=dict(stream.skipped),
             frame_hw=stream.frame_hw,
             samples=tuple(stream.samples),
             gallery=gallery_of(stream, Gallery()),
+            copies=dict(found.copies),
         )
         return self
 
@@ -110,18 +136,22 @@ class Learner(Predictor):
         *,
         progress: Progress = no_progress,
         value_range: ValueRange | None = None,
+        group_by: GroupBy = AUTO,
     ) -> Self:
         """Learn more good images without the earlier ones; the threshold takes them in.
 
+        Args as for `fit`.
+
         Raises:
-            SettingsError: this kind of detector cannot.
+            SettingsError: this kind of detector cannot, or groups that do not fit.
             FitError: not fitted yet, or no usable image.
         """
         context = FitContext(seed=self.seed, progress=progress)
         data = self.data
         stream = self._stream(source, value_range)
         with telling_reasons(stream.skipped):
-            return self._take(learn_more(self.scorer, data, stream, context))
+            found = look_through(stream, group_by, fewest=1)
+            return self._take(learn_more(self.scorer, data, stream, context, found))
 
     def forget(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.calibration import Calibration, in_order, views_of
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.edge.promise import OUT_OF_FOLD
 from anomalib_lite.scorers import (
@@ -24,6 +24,7 @@ from anomalib_lite.scorers import (
     as_able,
     scorers_with,
 )
+from anomalib_lite.scorers.splits import cut, folds_of, shuffled
 
 FOLDS = 5
 HOLDOUT_SHARE = 0.2
@@ -45,7 +46,7 @@ def calibrate(
     Args:
         scorer: built, not necessarily fitted.
         stream: good images.
-        context: seed and progress.
+        context: seed, progress, and which images are independent.
         method: `"folds"` fits on everything and scores every image by a model that never saw its
             fold; `"holdout"` fits on four fifths and scores the rest (rigorous split-conformal);
             `"auto"` takes folds where the scorer implements `CrossFit`.
@@ -55,16 +56,18 @@ def calibrate(
     Raises:
         FitError: too few usable images.
     """
-    images = _usable(stream)
+    origins = context.origins
+    images = _usable(stream) if origins is None else np.flatnonzero(origins >= 0)
     if len(images) < _FEWEST:
         raise FitError(
             f"{len(images)} usable good image(s) given; at least {_FEWEST} are needed to learn "
             "and to choose a threshold, and 99 to promise a false-reject rate of 1 %"
         )
     if method == "folds" or (method == "auto" and scorer.can(CrossFit)):
-        count = min(FOLDS, len(images))
+        parts = len(images) if origins is None else len(np.unique(origins[images]))
+        count = min(FOLDS, parts)
         folds = np.full(len(stream), -1, np.int64)
-        folds[images] = assign_folds(len(images), count, context.seed)
+        folds[images] = folds_of(images, origins, count, context.seed)
         held_out = out_of_fold_scores(scorer, stream, folds, context)
         words = f"{OUT_OF_FOLD}, {count} folds"
     else:
@@ -78,13 +81,14 @@ def calibrate(
         max_false_reject=max_false_reject,
         method=words,
         reference=_reference(scorer, held_out, max_false_reject),
+        origins=None if origins is None else origins[held_out.indices],
     )
     groups = scorer.groups()
     if groups is not None and labels is not None:
         calibration = replace(
             calibration,
-            groups=_by_group(groups, held_out, labels),
             group_output=groups.output,
+            **_by_group(groups, held_out, labels, origins),
         )
     return calibration, held_out
 
@@ -138,11 +142,8 @@ def require_sample_weight(scorer: Scorer) -> TakesSampleWeight:
 
 
 def assign_folds(images: int, folds: int, seed: int) -> NDArray[np.int64]:
-    """Fold of each image `(images,)`: equal sizes, shuffled by the seed."""
-    order = np.random.default_rng(seed).permutation(images)
-    assigned = np.empty(images, np.int64)
-    assigned[order] = np.arange(images) % folds
-    return assigned
+    """Fold of each of so many independent images `(images,)`, shuffled by the seed."""
+    return folds_of(np.arange(images), None, folds, seed)
 
 
 def score_stream(scorer: Scorer, stream: FeatureStream) -> HeldOutScores:
@@ -185,7 +186,8 @@ def _hold_out(
     scorer: Scorer, stream: FeatureStream, images: NDArray[np.int64], context: FitContext
 ) -> HeldOutScores:
     count = max(1, round(HOLDOUT_SHARE * len(images)))
-    kept = np.sort(np.random.default_rng(context.seed).permutation(images)[:count])
+    order = shuffled(images, context.origins, np.random.default_rng(context.seed))
+    kept = np.sort(order[: cut(order, context.origins, count)])
     scorer.fit(stream.subset(np.setdiff1d(images, kept)), context)
     return score_stream(scorer, stream.subset(kept))
 
@@ -216,15 +218,23 @@ def _refit_per_fold(
 
 
 def _by_group(
-    groups: Groups, held_out: HeldOutScores, group_of: NDArray[np.int64]
-) -> dict[str, tuple[float, ...]]:
-    """Scores of the held-out images of each group as that group, ascending."""
+    groups: Groups,
+    held_out: HeldOutScores,
+    group_of: NDArray[np.int64],
+    origins: NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    """`groups` and `group_views` of a calibration: held-out images of each group as that group."""
     own = group_of[held_out.indices]
     scores = held_out.extra[groups.output]
-    return {
-        name: tuple(np.sort(scores[own == place, place]).tolist())
-        for place, name in enumerate(groups.names)
-    }
+    found: dict[str, tuple[float, ...]] = {}
+    views: dict[str, tuple[int, ...]] = {}
+    for place, name in enumerate(groups.names):
+        inside = own == place
+        alone = None if origins is None else origins[held_out.indices[inside]]
+        found[name], shared = in_order(scores[inside, place], views_of(alone))
+        if shared:
+            views[name] = shared
+    return {"groups": found, "group_views": views}
 
 
 def _reference(scorer: Scorer, held_out: HeldOutScores, max_false_reject: float) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from anomalib_lite.detector.image_stream import ImageStream
+from anomalib_lite.detector.independence import ID_DIGITS, Independence
 from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.inputs import View
 from anomalib_lite.scorers import HeldOutScores
-
-_ID_DIGITS = 32
 
 
 class ImageRecord(NamedTuple):
@@ -25,6 +24,8 @@ class ImageRecord(NamedTuple):
         score: image score by a model that had not seen it, or None.
         map_peak: largest map value by that model, or None.
         sample_weight: how far the model counted it.
+        name: what its source called it, below the source; empty in files of earlier versions.
+        origin: what it shows, equal for images of one part; empty: nothing that another shows.
     """
 
     id: str
@@ -32,6 +33,13 @@ class ImageRecord(NamedTuple):
     score: float | None
     map_peak: float | None
     sample_weight: float = 1.0
+    name: str = ""
+    origin: str = ""
+
+    @property
+    def shows(self) -> str:
+        """What it shows, equal for images that are not independent."""
+        return self.origin or self.id
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class FittedData:
         frame_hw: size of the first frame, pixels.
         samples: a few raw frames (shrunk), or views by input name, for the probes of an export.
         gallery: small pictures of the good images, for scorers that explain by them.
+        copies: name of an exact copy that was left out -> the image that it repeats.
     """
 
     source: str
@@ -53,6 +62,12 @@ class FittedData:
     frame_hw: tuple[int, int]
     samples: tuple[View, ...] = field(default=(), compare=False, repr=False)
     gallery: Gallery = field(default=Gallery(), compare=False, repr=False)
+    copies: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> int:
+        """Number of independent images: copies and views of one part count as one."""
+        return len({record.shows for record in self.records})
 
     @property
     def images(self) -> int:
@@ -69,6 +84,8 @@ class FittedData:
         return {
             "source": self.source.rstrip("/\\").replace("\\", "/").split("/")[-1],
             "images": self.images,
+            "independent_images": self.parts,
+            **({"copies": self.copies} if self.copies else {}),
             "skipped": self.skipped,
             "fingerprint": self.fingerprint,
             "frame_hw": list(self.frame_hw),
@@ -82,6 +99,7 @@ class FittedData:
             [record.map_peak or 0.0 for record in scored],
             max_false_reject=max_false_reject,
             method=method,
+            origins=[record.shows for record in scored],
         )
 
 
@@ -90,6 +108,7 @@ def record_images(
     held_out: HeldOutScores,
     *,
     held_out_is_learnt: bool,
+    independence: Independence | None = None,
 ) -> tuple[ImageRecord, ...]:
     """Join what a stream has read with the held-out scores, in reading order."""
     scores = {
@@ -104,7 +123,9 @@ def record_images(
         learnt = score is None or held_out_is_learnt
         weights = stream.sample_weight
         weight = 1.0 if weights is None else float(weights[index])
-        records.append(ImageRecord(image_id(digest), learnt, score, peak, weight))
+        origin = "" if independence is None else independence.name_of(index)
+        name = stream.names[index]
+        records.append(ImageRecord(image_id(digest), learnt, score, peak, weight, name, origin))
     return tuple(records)
 
 
@@ -118,7 +139,7 @@ def gallery_of(stream: ImageStream, earlier: Gallery) -> Gallery:
 
 def image_id(fingerprint: str) -> str:
     """The id of an image in the records, from the sha256 of its prepared pixels."""
-    return fingerprint[:_ID_DIGITS]
+    return fingerprint[:ID_DIGITS]
 
 
 def digest_ids(ids: Iterable[str]) -> str:

@@ -71,8 +71,12 @@ CALIBRATION = Fields(
         "threshold": _SCORE,
         "map_threshold": _SCORE,
         "false_reject_rate": _SHARE,
+        "upper_bound_95": _SHARE,
         "samples": _COUNT,
+        "independent_images": _COUNT,
         "honoured": Flag(),
+        "guaranteed": Flag(),
+        "promise": Text(1000),
         "reference": Named(Plain(), 1000),
         "groups": Fields(
             {"output": Text(200), "scores": Named(Many(_SCORE, 0, _MOST_IMAGES), 10_000)}
@@ -99,7 +103,8 @@ _ABOUT: dict[str, Rule] = {
             "skipped": Named(Text(10_000)),
             "fingerprint": Text(200),
             "frame_hw": Row((_SIDE, _SIDE), 2),
-        }
+        },
+        {"independent_images": _COUNT, "copies": Named(Text(10_000))},
     ),
     "versions": Named(Text(200), 1000),
 }
@@ -143,7 +148,15 @@ DETECTOR_HEADER = Fields(
         "calibration": CALIBRATION,
         "localises": Flag(),
         "records": Many(
-            Row((Text(64), Flag(), OrNull(_SCORE), OrNull(_SCORE), _WEIGHT), 4), 1, _MOST_IMAGES
+            Row(
+                (
+                    *(Text(64), Flag(), OrNull(_SCORE), OrNull(_SCORE), _WEIGHT),
+                    *(Text(10_000), Text(10_000)),
+                ),
+                4,
+            ),
+            1,
+            _MOST_IMAGES,
         ),
         "about": Fields(
             {

@@ -115,12 +115,16 @@ class FitContext:
         checkpoint: folder where a fit that takes long leaves what it needs to be continued; None
             leaves nothing.
         resume: continue from what is in that folder.
+        origins: what each image shows, int64 by its index: equal for copies, views of one part and
+            neighbours in a video, -1 for an image that cannot be used. A split must not part them
+            (`scorers.splits`). None: all images are independent.
     """
 
     seed: int = 0
     progress: Progress = no_progress
     checkpoint: Path | None = None
     resume: bool = False
+    origins: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,23 @@ class Oddness(NamedTuple):
     scale: str
     median: float
     spread: float
+
+
+def highest_plausible(scores: NDArray[np.floating[Any]], draws: int) -> float:
+    """What the largest of so many good scores stays below with 95 %, judged by those at hand.
+
+    The excess over the median is taken to be exponential, a heavier tail than that of held-out
+    scores as a rule: `P(max of n > m + x) <= (n / 2) exp(-x / mean excess)`.
+
+    Args:
+        scores: of good images by models that have not seen them `(n,)`.
+        draws: number of scores of which the largest is meant.
+    """
+    values = np.asarray(scores, np.float64)
+    median = float(np.median(values))
+    excess = values[values > median] - median
+    mean = float(excess.mean()) if excess.size else 0.0
+    return median + max(mean, _TINY * abs(median)) * math.log(max(draws, 2) / 2 / 0.05)
 
 
 def judge(scores: NDArray[np.floating[Any]]) -> Oddness:

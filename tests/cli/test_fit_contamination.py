@@ -212,3 +212,10 @@ def test_layers_without_patches_cannot_be_compared():
     detector = Detector("mvg", image_size=32, **settings)
     with pytest.raises(SettingsError, match="layer4 of resnet18 has none"):
         pool_for(detector)
+
+
+def test_audit_says_what_the_threshold_would_be_without_the_suspects(run, mixed, part):
+    _, out, _ = run("fit", mixed, "--out", part, *FIT, "--contamination", "audit")
+    assert "suspect(s) are part of the fit and of its threshold" in out
+    assert "without their scores it would be" in out
+    assert "--contamination exclude" in out

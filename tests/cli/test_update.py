@@ -1,5 +1,6 @@
 """`anomalib-lite update` from end to end."""
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -213,3 +214,29 @@ def test_help_needs_no_torch():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1].split() == ["LOADED"]
     assert "--forget" in done.stdout
+
+
+def case_c30(shared_cases, folder):
+    script = shutil.copy(shared_cases / "C30-update-lifts-threshold" / "make.py", folder)
+    runpy.run_path(str(script))
+    return folder / "in"
+
+
+def test_case_c30_defects_called_good_are_refused_and_named(run, shared_cases, tmp_path):
+    inside, base = case_c30(shared_cases, tmp_path), tmp_path / "base.safetensors"
+    status, _, _ = run("fit", inside / "good", "--out", base, "--image-size", 128)
+    assert status == 0
+    before = base.read_bytes()
+    status, out, _ = run("update", base, "--add", inside / "new")
+    assert status == 1
+    assert base.read_bytes() == before
+    assert "the model rejects 4 of the 4 new images" in out
+    assert "the threshold moves from" in out
+    assert all(f"{number}.png" in out for number in range(200, 204))
+    assert run("update", base, "--add", inside / "new", "--force")[0] == 0
+
+
+def test_scratched_parts_called_good_are_refused(run, part, scratched, tmp_path):
+    status, out, _ = run("update", part, "--add", write(tmp_path / "bad", scratched))
+    assert status == 1
+    assert "the model rejects 3 of the 3 new images" in out

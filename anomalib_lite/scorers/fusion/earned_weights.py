@@ -15,6 +15,7 @@ from anomalib_lite.edge.errors import FitError
 from anomalib_lite.metrics import auroc
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer
 from anomalib_lite.scorers.batches import FrameBatch
+from anomalib_lite.scorers.splits import cut, shuffled
 
 LEARNT_IMAGES = 128
 """Good images, at most, from which the parts learn before they are judged."""
@@ -82,11 +83,15 @@ def earn_weights(judgement: Judgement) -> NDArray[np.float64]:
 
 
 def split_images(
-    images: NDArray[np.int64], seed: int
+    images: NDArray[np.int64], seed: int, origins: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Images to learn from and images to judge on, drawn by the seed, each ascending."""
-    drawn = np.random.default_rng(seed).permutation(images)[: LEARNT_IMAGES + JUDGED_IMAGES]
-    judged = min(JUDGED_IMAGES, max(1, round(JUDGED_SHARE * len(drawn))))
+    """Images to learn from and images to judge on, drawn by the seed, each ascending.
+
+    Images of one origin are on one side; see `FitContext`.
+    """
+    order = shuffled(images, origins, np.random.default_rng(seed))
+    drawn = order[: LEARNT_IMAGES + JUDGED_IMAGES]
+    judged = cut(drawn, origins, min(JUDGED_IMAGES, max(1, round(JUDGED_SHARE * len(drawn)))))
     return np.sort(drawn[judged:]), np.sort(drawn[:judged])
 
 

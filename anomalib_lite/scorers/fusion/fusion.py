@@ -229,7 +229,7 @@ class Fusion(Scorer):
         self, stream: FeatureStream, images: NDArray[np.int64], context: FitContext
     ) -> Judgement:
         """Fit the parts on some images and score others, with and without defects."""
-        learnt, judged = split_images(images, context.seed)
+        learnt, judged = split_images(images, context.seed, context.origins)
         apart = replace(context, checkpoint=None, resume=False)
         for scorer in self.scorers:
             scorer.fit(stream.subset(learnt), told_by(scorer, apart))

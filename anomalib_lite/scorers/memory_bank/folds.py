@@ -19,6 +19,7 @@ from anomalib_lite.scorers.memory_bank.position_window import (
     choose_window,
     rows_needed,
 )
+from anomalib_lite.scorers.splits import cut, shuffled
 
 _FEWEST_IMAGES = 10
 _HELD_OUT = 40
@@ -67,9 +68,10 @@ def window_by_held_out(
     arrived = np.array(patches.arrived)
     if len(arrived) < _FEWEST_IMAGES:
         return None
-    order = np.random.default_rng(context.seed).permutation(arrived)
-    held_out = np.sort(order[: min(_HELD_OUT, len(order) // 5)])
-    others = order[len(held_out) :][:_BANK_IMAGES] + patches.offset
+    order = shuffled(arrived, context.origins, np.random.default_rng(context.seed))
+    place = cut(order, context.origins, min(_HELD_OUT, len(order) // 5))
+    held_out = np.sort(order[:place])
+    others = order[place:][:_BANK_IMAGES] + patches.offset
     buffer = patches.buffer
     among = np.isin(buffer.images, others)
     count = budget.target(len(others) * len(patches.cells))

@@ -49,7 +49,9 @@ class Lesson:
         self.networks, self.course, self.stream, self.context = networks, course, stream, context
         self.backbone, self.device = stream.backbone, stream.backbone.device
         usable, digest = usable_images(stream, context)
-        self.trained, self.held_out = held_back(usable, HELD_OUT_SHARE, context.seed)
+        self.trained, self.held_out = held_back(
+            usable, HELD_OUT_SHARE, context.seed, context.origins
+        )
         self.identity = {
             "detector": "efficientad",
             "settings": course.settings,

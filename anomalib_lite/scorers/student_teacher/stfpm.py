@@ -136,7 +136,7 @@ class Stfpm(Scorer):
         """
         self.student_net = self._fresh()
         usable, digest = usable_images(stream, context)
-        trained, held_out = held_back(usable, _HELD_OUT_SHARE, context.seed)
+        trained, held_out = held_back(usable, _HELD_OUT_SHARE, context.seed, context.origins)
         module = put_module(self._trainable(context.seed), self.device)
         put_module(self.student_net, self.device)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
 from anomalib_lite.edge.ownership import owned_file
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Progress, no_progress
+from anomalib_lite.scorers.splits import cut, shuffled
 from anomalib_lite.scorers.training.checkpoints import Checkpoint, TrainingState
 from anomalib_lite.system.interrupts import stop_on_interrupt
 
@@ -260,8 +262,12 @@ class Shuffled:
             position += 1
 
 
-def held_back(indices: Sequence[int], share: float, seed: int) -> tuple[list[int], list[int]]:
+def held_back(
+    indices: Sequence[int], share: float, seed: int, origins: NDArray[np.int64] | None = None
+) -> tuple[list[int], list[int]]:
     """Divide images into those to train on and a held-out share, at least one of each.
+
+    Images of one origin are on one side; see `FitContext`.
 
     Raises:
         FitError: fewer than two images.
@@ -273,7 +279,8 @@ def held_back(indices: Sequence[int], share: float, seed: int) -> tuple[list[int
         )
     count = min(len(indices) - 1, max(1, round(share * len(indices))))
     rng = np.random.default_rng(step_seed(seed, 0, "hold out"))
-    kept = {int(item) for item in rng.permutation(np.asarray(indices))[:count]}
+    order = shuffled(np.asarray(indices), origins, rng)
+    kept = {int(item) for item in order[: cut(order, origins, count)]}
     return [item for item in indices if item not in kept], sorted(kept)
 
 

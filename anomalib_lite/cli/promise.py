@@ -1,0 +1,32 @@
+"""What a fit says about its threshold: other rates, what it rests on, which images are one part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anomalib_lite.cli.common import console
+
+if TYPE_CHECKING:
+    from anomalib_lite.detector.detector import Detector
+
+
+def report_promise(fitted: Detector) -> None:
+    """Print what other rates would give, what the threshold rests on, and what stays together."""
+    from rich.table import Table
+
+    from anomalib_lite.detector.resting import explain_resting
+    from anomalib_lite.edge.promise import percent
+
+    screen, calibration = console(), fitted.calibration
+    table = Table("asked", "threshold", "rejected on average", "at most (95 %)", "parts")
+    for point in calibration.at_rates():
+        figures = (f"{point.threshold:.4g}", percent(point.false_reject_rate))
+        table.add_row(
+            percent(point.requested), *figures, percent(point.upper_bound), str(point.parts)
+        )
+    screen.print(table)
+    found = fitted.independence
+    for line in () if found is None else found.explain():
+        screen.print(line, markup=False, style="yellow", soft_wrap=True)
+    if resting := explain_resting(fitted.data, calibration):
+        screen.print(resting, markup=False, style="yellow", soft_wrap=True)

@@ -1,0 +1,87 @@
+"""Which good images a threshold rests on: one odd picture can decide how many defects pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from anomalib_lite.detector.training_record import FittedData, ImageRecord
+from anomalib_lite.edge.calibration import Calibration
+from anomalib_lite.edge.promise import percent
+
+_SHOWN = 3
+_NOTABLE = 0.05
+_OTHER_RATE = 0.05
+
+
+class Resting(NamedTuple):
+    """The good images with the highest held-out scores, and what the threshold is without them.
+
+    Attributes:
+        record: the image.
+        without: threshold if it, and what shows the same, were not there.
+    """
+
+    record: ImageRecord
+    without: float
+
+    @property
+    def name(self) -> str:
+        """What its source called it, or the start of its id in files of earlier versions."""
+        return self.record.name or self.record.id[:12]
+
+
+def rests_on(data: FittedData, calibration: Calibration, most: int = _SHOWN) -> list[Resting]:
+    """The calibration images at or above the threshold, highest first, then the next below.
+
+    Args:
+        data: what the detector was fitted on.
+        calibration: its threshold.
+        most: images at most.
+    """
+    scored = [record for record in data.records if record.score is not None]
+    ranked = sorted(scored, key=lambda record: -_score(record))
+    found = []
+    for record in ranked[:most]:
+        others = [other for other in scored if other.shows != record.shows]
+        if not others:
+            break
+        found.append(Resting(record, _threshold(others, calibration)))
+    return found
+
+
+def explain_resting(data: FittedData, calibration: Calibration) -> str:
+    """One line where one image alone moves the threshold by more than 5 %; else empty."""
+    found = rests_on(data, calibration, 1)
+    operating = calibration.operating
+    if not found or operating.threshold <= 0 or found[0].record.score is None:
+        return ""
+    lower = 1 - found[0].without / operating.threshold
+    if lower < _NOTABLE or _score(found[0].record) < operating.threshold:
+        return ""
+    words = (
+        f"the threshold rests on {found[0].name}: without it, it would be {found[0].without:.4g}, "
+        f"{percent(lower)} lower"
+    )
+    if operating.requested < _OTHER_RATE:
+        loose = calibration.with_rate(_OTHER_RATE).threshold
+        words += f"; at {percent(_OTHER_RATE)} it would be {loose:.4g}"
+    return words
+
+
+def _threshold(records: Sequence[ImageRecord], calibration: Calibration) -> float:
+    """Threshold of some of the images at the same rate."""
+    scores = np.array([_score(record) for record in records])
+    return Calibration.from_scores(
+        scores,
+        scores,
+        max_false_reject=calibration.max_false_reject,
+        method=calibration.method,
+        origins=[record.shows for record in records],
+    ).threshold
+
+
+def _score(record: ImageRecord) -> float:
+    return float("-inf") if record.score is None else record.score
