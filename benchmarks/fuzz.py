@@ -4,7 +4,8 @@
     python benchmarks/fuzz.py --models 40 --pictures 40 --videos 0
 
 Every try is one function call in a worker process with a time limit; a worker that does not answer
-is killed and counted. Same seed, same tries. Exit status 1 when anything broke.
+is killed and counted. Same seed, same tries. Exit status 1 when anything broke; Ctrl-C ends
+early and tells the counts so far.
 """
 
 from __future__ import annotations
@@ -296,6 +297,8 @@ def fuzz(kinds: list[str], seed: int, material: Path, log: Any = None) -> dict[s
             counts.setdefault(kind, Counter())[outcome] += 1
             if outcome in BROKEN:
                 print(f"{kind} {index}: {outcome}: {told}", file=log or sys.stdout, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted; the counts are of what was tried", file=log or sys.stdout)
     finally:
         worker.stop()
     return counts

@@ -86,7 +86,7 @@ def import_all() -> None:
     """Load what commands load, and start no thread."""
     for name in (
         "torch",
-        "timm",
+        "anomalib_lite.backbones.timm_backbone",
         "onnx",
         "anomalib_lite.cli.main",
         "anomalib_lite.detector.learner",

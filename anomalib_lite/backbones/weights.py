@@ -56,7 +56,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
 
     try:
         return load_file(path), sha256_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: is not a readable .safetensors file ({error})") from error
 
 
