@@ -17,6 +17,7 @@ from typing import Any
 from anomalib_lite.edge.errors import AnomalibLiteError, SettingsError
 from anomalib_lite.edge.files import cannot_write, replace_durably, write_bytes_atomic
 from anomalib_lite.edge.ownership import owned
+from anomalib_lite.edge.stale_outputs import outputs_of_earlier_runs, remove_stale
 from anomalib_lite.system.interrupts import uninterrupted
 
 RESULTS, PART, RESUME = "results.jsonl", "results.jsonl.part", ".resume.json"
@@ -43,6 +44,7 @@ class Results:
     ) -> None:
         self.final, self.part = folder / RESULTS, folder / PART
         self._resume = folder / RESUME
+        self._earlier = outputs_of_earlier_runs(folder, self._resume)
         self.lines = self.kept = 0
         self.whole = 0
         self.full: OSError | None = None
@@ -51,7 +53,10 @@ class Results:
         data = b"" if start is None else self._whole_batches(start, batch)
         if start != self.part:
             write_bytes_atomic(self.part, data)
-        write_bytes_atomic(self._resume, json.dumps(identity).encode())
+        if start is None:
+            write_bytes_atomic(self._resume, json.dumps(identity).encode())
+        # A run that goes on with another keeps its pictures: they are younger than this file.
+        self._since_ns = self._resume.stat().st_mtime_ns
         self._handle = os.open(self.part, os.O_RDWR)
         self.whole = os.lseek(self._handle, len(data), os.SEEK_SET)
         os.ftruncate(self._handle, self.whole)
@@ -79,9 +84,13 @@ class Results:
         return not self.others or (bool(self.lines) and not failed)
 
     def publish(self) -> None:
-        """Put whole lines in the place of `results.jsonl`; raises OSError."""
+        """Put whole lines in the place of `results.jsonl`; raises OSError.
+
+        Pictures and reports of earlier runs go with their results.
+        """
         self._close()
         replace_durably(self.part, self.final)
+        remove_stale(self.final.parent, self._earlier, self._since_ns)
 
     def keep(self) -> None:
         """Leave whole lines, if there are any, for a run that goes on."""

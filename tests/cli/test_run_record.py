@@ -167,3 +167,48 @@ def test_a_run_that_breaks_off_says_so_in_its_record(run, padim_files, line, tmp
 )
 def test_the_exit_status_in_the_record_is_that_of_the_command(error, expected):
     assert _ending(error) == expected
+
+
+def test_pictures_and_report_of_an_earlier_run_go_with_its_results(
+    run, padim_files, line, good_frames, tmp_path
+):
+    out = tmp_path / "out"
+    run("score", padim_files[1], line, "--out", out, "--heatmaps", "--report")
+    assert {path.name for path in (out / "heatmaps").iterdir()} == {"0.png.png", "1.png.png"}
+    (line / "0.png").rename(line / "3.png")
+    run("score", padim_files[1], line, "--out", out, "--heatmaps")
+    assert {path.name for path in (out / "heatmaps").iterdir()} == {"1.png.png", "3.png.png"}
+    assert not (out / "report.html").exists()
+    run("score", padim_files[1], line, "--out", out)
+    assert {path.name for path in out.iterdir()} == {"results.jsonl", "run.json"}
+
+
+def test_files_that_no_run_has_claimed_stay(run, padim_files, line, tmp_path):
+    out = tmp_path / "out"
+    (out / "heatmaps").mkdir(parents=True)
+    kept = [out / "heatmaps" / "mine.png", out / "report.html"]
+    for path in kept:
+        path.write_bytes(b"mine")
+    run("score", padim_files[1], line, "--out", out)
+    assert all(path.read_bytes() == b"mine" for path in kept)
+    run("score", padim_files[1], line, "--out", out, "--heatmaps")
+    (out / "heatmaps" / "notes.txt").write_text("mine, too")
+    run("score", padim_files[1], line, "--out", out)
+    assert (out / "heatmaps" / "notes.txt").exists()
+
+
+def test_a_run_that_fails_takes_nothing_of_the_earlier_one(
+    run, padim_files, line, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    run("score", padim_files[1], line, "--out", out, "--heatmaps", "--report")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def fail(self, prepared):
+        raise ModelFileError("the engine is gone")
+
+    monkeypatch.setattr(EdgeModel, "_refuse_unless_reproduced", lambda self: None)
+    monkeypatch.setattr(EdgeModel, "run", fail)
+    assert run("score", padim_files[1], line, "--out", out)[0] == 2
+    after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert before.items() <= after.items()
