@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from anomalib_lite.backbones.cells import CellAxis
+
 
 @dataclass(frozen=True)
 class LayerInfo:
@@ -22,12 +24,32 @@ class LayerInfo:
         channels: number of channels C.
         stride: input pixels per cell along each axis; the whole input for a 1x1 map.
         grid_hw: cells `(h, w)` at the layout's input size.
+        offset: pixels before the first cell along each axis, the margin of an unpadded network:
+            cell `(i, j)` stands for pixels from `(offset + i * stride, offset + j * stride)` on.
     """
 
     name: str
     channels: int
     stride: int
     grid_hw: tuple[int, int]
+    offset: int = 0
+
+    def axes(self, input_hw: tuple[int, int], border: int = 0) -> tuple[CellAxis, CellAxis]:
+        """Where its cells lie on the rows and columns of the input.
+
+        Args:
+            input_hw: prepared size, pixels.
+            border: cells that are put around the map on each side.
+
+        Raises:
+            SettingsError: see `CellAxis`.
+        """
+        start = self.offset - border * self.stride
+        rows, columns = (
+            CellAxis(cells + 2 * border, pixels, self.stride, start)
+            for cells, pixels in zip(self.grid_hw, input_hw, strict=True)
+        )
+        return rows, columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +74,28 @@ class FeatureLayout:
         height, width = self.input_hw
         return height * width if self.roi is None else int(self.roi.sum())
 
-    def cell_share(self, grid_hw: tuple[int, int]) -> Tensor:
-        """Share of each cell's pixels inside the region of interest, float32 `(h, w)`."""
+    def layer_of(self, grid_hw: tuple[int, int]) -> LayerInfo | None:
+        """The first layer with such a grid, if there is one."""
+        return next((layer for layer in self.layers if layer.grid_hw == tuple(grid_hw)), None)
+
+    def cell_share(self, grid_hw: tuple[int, int], border: int = 0) -> Tensor:
+        """Share of each cell's pixels inside the region of interest, float32 `(h, w)`.
+
+        Args:
+            grid_hw: the grid of a layer; any other divides the input evenly.
+            border: cells that are put around it on each side; the result has them, too.
+        """
+        size_hw = (grid_hw[0] + 2 * border, grid_hw[1] + 2 * border)
         if self.roi is None:
-            return torch.ones(grid_hw)
-        inside = torch.from_numpy(self.roi.astype(np.float32))[None, None]
-        return F.adaptive_avg_pool2d(inside, grid_hw)[0, 0]
+            return torch.ones(size_hw)
+        inside = torch.from_numpy(self.roi.astype(np.float32))
+        layer = self.layer_of(grid_hw)
+        if layer is None:
+            return F.adaptive_avg_pool2d(inside[None, None], size_hw)[0, 0]
+        rows, columns = layer.axes(self.input_hw, border)
+        if rows.tiles and columns.tiles:
+            return F.adaptive_avg_pool2d(inside[None, None], size_hw)[0, 0]
+        return (rows.averaging() @ inside.double() @ columns.averaging().T).float()
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ SHIPPED = Path(__file__).parent / "shipped"
 """Weights that this project distilled; each file carries its own model card as metadata."""
 
 _STRIDE = 4  # of the published networks
+_MARGIN = 16  # pixels on each side that are no cell's centre when they do not pad
 
 
 class _PatchBackbone(Backbone):
@@ -143,6 +144,7 @@ class _PublishedPatchBackbone(_PatchBackbone):
                 EMBEDDING,
                 _STRIDE,
                 PatchNetwork.grid_hw(self.size, input_hw, padded=name == "padded"),
+                0 if name == "padded" else _MARGIN,
             )
             for name in self.layer_names
         )

@@ -34,6 +34,7 @@ from anomalib_lite.backbones.timm_models import (
     import_timm,
     pretrained_config,
 )
+from anomalib_lite.backbones.tried_grids import TriedGrids
 from anomalib_lite.backbones.weights import (
     digest_tensors,
     find_weights,
@@ -100,15 +101,30 @@ class TimmBackbone(Backbone):
         self.weights_sha256 = self._load(timm, weights, extra)
         self.eval().requires_grad_(False)
         self._layers = self._described(chosen)
+        strides = {i.name: i.stride for i in self._layers if i.name not in GLOBAL_LAYERS}
+        self._grids = TriedGrids(strides, input_hw if extra else None)
         self.register_load_state_dict_pre_hook(_only_what_is_here)  # type: ignore[no-untyped-call]
 
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
+        grids = self._grids.at(input_hw, self.blank)
         return tuple(
             replace(info, stride=max(input_hw))
             if info.name in GLOBAL_LAYERS
-            else replace(info, grid_hw=cells(input_hw, info.stride))
+            else replace(info, grid_hw=grids[info.name])
             for info in self._layers
         )
+
+    def blank(self, input_hw: tuple[int, int]) -> dict[str, Tensor]:
+        """Maps of an empty frame; raises `SettingsError` where the network cannot take the size."""
+        try:
+            with torch.no_grad():
+                return self.extract(torch.zeros(1, 3, *input_hw, device=self.device))
+        except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise SettingsError(
+                f"{self.name} takes no pictures of {input_hw[0]}x{input_hw[1]} pixels ({why}); "
+                "choose an image size that is a multiple of 32, or another backbone"
+            ) from error
 
     def extract(self, pixels: Tensor) -> dict[str, Tensor]:
         with taking() as taken:
@@ -191,8 +207,7 @@ class TimmBackbone(Backbone):
         """Layers as data; what timm does not say of them is looked up on an empty frame."""
         maps: dict[str, Tensor] = {}
         if self._tapped or self._global:
-            with torch.no_grad():
-                maps = self.extract(torch.zeros(1, 3, *self.input_hw))
+            maps = self.blank(self.input_hw)
         infos = []
         for layer in chosen:
             if layer.stage is not None:

@@ -195,10 +195,18 @@ def stride_of(
     strides = {str(info["module"]): int(info["reduction"]) for info in infos}
     around = [stride for stage, stride in strides.items() if name.startswith(f"{stage}.")]
     candidates = [*around, *sorted(strides.values()), *(2**power for power in range(10))]
-    fits: Callable[[int], bool] = lambda stride: cells(input_hw, stride) == grid_hw  # noqa: E731
+    fits: Callable[[int], bool] = lambda stride: fills(grid_hw, input_hw, stride)  # noqa: E731
     return next(filter(fits, candidates), round(input_hw[0] / grid_hw[0]))
 
 
+def fills(grid_hw: tuple[int, int], input_hw: tuple[int, int], stride: int) -> bool:
+    """Whether a grid has the cells that fit an input, what is left at the end padded or not."""
+    return all(
+        cells in (pixels // stride, -(-pixels // stride))
+        for cells, pixels in zip(grid_hw, input_hw, strict=True)
+    )
+
+
 def cells(input_hw: tuple[int, int], stride: int) -> tuple[int, int]:
-    """Cells `(h, w)` of a layer: convolutions pad what does not fill the last one."""
+    """Cells `(h, w)` of a layer that pads what does not fill the last one."""
     return math.ceil(input_hw[0] / stride), math.ceil(input_hw[1] / stride)

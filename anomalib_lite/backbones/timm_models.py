@@ -38,7 +38,7 @@ def build_features(timm: Any, name: str, **options: Any) -> nn.Module:
             network: nn.Module = timm.create_model(
                 name, pretrained=False, features_only=True, **options
             )
-    except (RuntimeError, AttributeError, TypeError) as error:
+    except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
         raise SettingsError(f"timm cannot read features from {name} ({error})") from error
     return network
 

@@ -1,8 +1,9 @@
-"""Enlarge and blur a map with two matrices.
+"""Enlarge and blur a map with two matrices; bring a map to the cells of another grid.
 
 Bilinear enlargement (pixel centres aligned, `align_corners=False`) followed by a Gaussian blur is
 linear and separable, so both together are `A_h map A_w^T` with one constant matrix per axis:
-exactly the textbook result, for the price of two small products.
+exactly the textbook result, for the price of two small products. Values stand where the network's
+cells lie (`backbones.cells`), also where they reach over the picture or leave a margin.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anomalib_lite.backbones.cells import CellAxis, resampling
+from anomalib_lite.backbones.features import FeatureLayout, LayerInfo
+
 
 def enlarge_and_blur_matrix(cells: int, pixels: int, sigma: float) -> Tensor:
     """Matrix float64 `(pixels, cells)` of enlargement then blur along one axis.
+
+    The cells divide the pixels evenly.
 
     Args:
         cells: length of the map.
@@ -25,6 +31,12 @@ def enlarge_and_blur_matrix(cells: int, pixels: int, sigma: float) -> Tensor:
     """
     identity = torch.eye(cells, dtype=torch.float64)[None]
     enlarged = F.interpolate(identity, size=pixels, mode="linear", align_corners=False)[0].T
+    return _blurred(enlarged, sigma)
+
+
+def _blurred(enlarged: Tensor, sigma: float) -> Tensor:
+    """An enlargement `(pixels, cells)`, then the blur."""
+    pixels = enlarged.shape[0]
     if sigma <= 0:
         return enlarged.contiguous()
     radius = int(4 * sigma + 0.5)
@@ -56,6 +68,7 @@ class EnlargeAndBlur(nn.Module):
         sigma: blur, result pixels.
         cell_share: share of each cell inside the region of interest, `(h, w)`.
         roi: bool `(H, W)` or None.
+        axes: where the cells lie on rows and columns; None divides the pixels evenly.
     """
 
     rows: Tensor
@@ -70,10 +83,17 @@ class EnlargeAndBlur(nn.Module):
         sigma: float,
         cell_share: Tensor | None = None,
         roi: NDArray[np.bool_] | None = None,
+        axes: tuple[CellAxis, CellAxis] | None = None,
     ) -> None:
         super().__init__()
-        rows = enlarge_and_blur_matrix(grid_hw[0], size_hw[0], sigma)
-        columns = enlarge_and_blur_matrix(grid_hw[1], size_hw[1], sigma).T.contiguous()
+        if axes is None:
+            rows, columns = (
+                enlarge_and_blur_matrix(cells, pixels, sigma)
+                for cells, pixels in zip(grid_hw, size_hw, strict=True)
+            )
+        else:
+            rows, columns = (_blurred(axis.enlarging(), sigma) for axis in axes)
+        columns = columns.T.contiguous()
         self.register_buffer("rows", rows.float(), persistent=False)
         self.register_buffer("columns", columns.float(), persistent=False)
         self.limited = roi is not None and cell_share is not None
@@ -85,7 +105,65 @@ class EnlargeAndBlur(nn.Module):
             self.register_buffer("cell_mask", mask.float(), persistent=False)
             self.register_buffer("gain", gain.float(), persistent=False)
 
+    @classmethod
+    def of_grid(
+        cls, layout: FeatureLayout, grid_hw: tuple[int, int], sigma: float, border: int = 0
+    ) -> EnlargeAndBlur:
+        """From the grid of one of the layout's layers to its input.
+
+        Args:
+            layout: input size, layers and region of interest.
+            grid_hw: cells of the layer.
+            sigma: blur, input pixels.
+            border: cells that were put around the map on each side.
+
+        Raises:
+            SettingsError: it is not known where the cells look.
+        """
+        layer = layout.layer_of(grid_hw)
+        axes = None if layer is None else layer.axes(layout.input_hw, border)
+        size_hw = (grid_hw[0] + 2 * border, grid_hw[1] + 2 * border)
+        share = layout.cell_share(grid_hw, border)
+        return cls(size_hw, layout.input_hw, sigma, share, layout.roi, axes)
+
     def forward(self, maps: Tensor) -> Tensor:
         if not self.limited:
             return self.rows @ maps @ self.columns
         return (self.rows @ (maps * self.cell_mask) @ self.columns) * self.gain
+
+
+class OntoGrid(nn.Module):
+    """Maps of a layer `(N, C, h, w)` -> bilinear values at the cells of a finer layer.
+
+    Args:
+        source: the layer.
+        target: the finer one.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, source: LayerInfo, target: LayerInfo) -> None:
+        super().__init__()
+        self.grid_hw = target.grid_hw
+        self.same = source.grid_hw == target.grid_hw and source.offset == target.offset
+        self.even = source.offset == target.offset and all(
+            coarse * source.stride == fine * target.stride
+            for coarse, fine in zip(source.grid_hw, target.grid_hw, strict=True)
+        )
+        if not (self.same or self.even):
+            rows, columns = (
+                resampling(
+                    coarse, source.stride, fine, target.stride, source.offset - target.offset
+                )
+                for coarse, fine in zip(source.grid_hw, target.grid_hw, strict=True)
+            )
+            self.register_buffer("rows", rows.float(), persistent=False)
+            self.register_buffer("columns", columns.T.float().contiguous(), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if self.same:
+            return maps
+        if self.even:
+            return F.interpolate(maps, self.grid_hw, mode="bilinear", align_corners=False)
+        return self.rows @ maps @ self.columns

@@ -112,7 +112,7 @@ class PaDiM(Scorer):
         self._levels = [by_stride[stride] for stride in strides]
         grids = [layers[0].grid_hw for layers in self._levels]
         share = layout.cell_share(grids[-1])
-        self.enlarge = EnlargeAndBlur(grids[-1], layout.input_hw, self.sigma, share, layout.roi)
+        self.enlarge = EnlargeAndBlur.of_grid(layout, grids[-1], self.sigma)
         self.summary = ImageScore(self.image_score, self.top_share, layout.pixels_inside)
         self.moments: Moments
         self._active = share > 0

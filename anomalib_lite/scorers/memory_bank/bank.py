@@ -80,20 +80,17 @@ class PatchBank(Scorer):
         (height, width), (rows, columns) = self.layout.input_hw, self.patches.grid_hw
         if not (0 <= cell[0] < height and 0 <= cell[1] < width):
             raise SettingsError(f"cell {cell} is outside the map of {height} x {width}")
-        row, column = cell[0] * rows // height, cell[1] * columns // width
+        down, along = self.patches.layers[0].axes((height, width))
+        row, column = down.cell_of(cell[0]), along.cell_of(cell[1])
         _, index, grid = self._search(self.patches(features.maps)[:1])
         found = int(index.view(rows, columns)[row, column])
         image, place = self.origin_[found].tolist()
-        top, left = place // columns, place % columns
+        place_hw = (place // columns, place % columns)
+        (top, bottom), (left, right) = down.span(place_hw[0]), along.span(place_hw[1])
         return {
             "image": image,
-            "cell": (top, left),
-            "box": (
-                top * height // rows,
-                left * width // columns,
-                (top + 1) * height // rows,
-                (left + 1) * width // columns,
-            ),
+            "cell": place_hw,
+            "box": (top, left, bottom, right),
             "distance": float(grid[0, row, column]),
             "query": (row, column),
         }

@@ -114,9 +114,7 @@ class KNN(Scorer):
         self.register_buffer("inside", (share > 0).float(), persistent=False)
         self._cells = np.flatnonzero(share.numpy().ravel() > 0)
         self.summary = ImageScore(self.image_score, self.top_share, len(self._cells))
-        self.enlarge = EnlargeAndBlur(
-            self.embedding.grid_hw, layout.input_hw, self.sigma, share, layout.roi
-        )
+        self.enlarge = EnlargeAndBlur.of_grid(layout, self.embedding.grid_hw, self.sigma)
 
     def memory_bytes(self) -> int:
         return 4 * self.patches * 4 * self._width if self.mode == "patches" else 0

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones.features import FeatureLayout, LayerInfo
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.smoothing import OntoGrid
 
 Embedding = Literal["authors", "plain"]
 
@@ -119,6 +120,7 @@ class PatchEmbedding(nn.Module):
         self.layers = list(layers)
         self.embedding = embedding
         self.grid_hw = self.layers[0].grid_hw
+        self.onto = nn.ModuleList(OntoGrid(layer, self.layers[0]) for layer in self.layers)
         self.width = sum(layer.channels for layer in self.layers)
         self.widened = ""
         if embedding == "authors":
@@ -145,9 +147,7 @@ class PatchEmbedding(nn.Module):
                 part = F.conv2d(part, kernel, padding=1, groups=groups)
             else:
                 part = F.avg_pool2d(part, 3, stride=1, padding=1)
-            if layer.grid_hw != self.grid_hw:
-                part = F.interpolate(part, self.grid_hw, mode="bilinear", align_corners=False)
-            parts.append(part)
+            parts.append(self.onto[index](part))
         cells = self.grid_hw[0] * self.grid_hw[1]
         return torch.cat(parts, dim=1).reshape(-1, self.width, cells).transpose(1, 2)
 

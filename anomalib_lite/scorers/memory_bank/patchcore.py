@@ -117,7 +117,7 @@ class PatchCore(PatchBank):
         share = layout.cell_share(grid)
         self.register_buffer("inside", (share > 0).float(), persistent=False)
         self._cells = np.flatnonzero(share.numpy().ravel() > 0)
-        self.enlarge = EnlargeAndBlur(grid, layout.input_hw, self.sigma, share, layout.roi)
+        self.enlarge = EnlargeAndBlur.of_grid(layout, grid, self.sigma)
         self.summary = ImageScore(self.image_score, self.top_share, len(self._cells))
         self.near = None
         if isinstance(self.window, int):

@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalib_lite.backbones.cells import CellAxis
 from anomalib_lite.backbones.features import FeatureLayout, LayerInfo
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.scorers.smoothing import OntoGrid
 
 _USUAL_STRIDES = (8, 16)
 
@@ -31,9 +33,9 @@ def patch_layers(layout: FeatureLayout, names: Sequence[str] | None) -> list[Lay
 class MapCombiner(nn.Module):
     """Mean of the layers' scores on the finest grid, and its enlargement to the input.
 
-    Coarser layers are enlarged bilinearly. The map is enlarged bilinearly with aligned corners and
-    not blurred, as in the authors' code. Cells outside the region of interest have no tokens; they
-    and pixels outside it are zero.
+    Coarser layers are enlarged bilinearly. The map is enlarged bilinearly, with aligned corners at
+    sizes that the cells cover exactly, and not blurred, as in the authors' code. Cells outside the
+    region of interest have no tokens; they and pixels outside it are zero.
 
     Args:
         layout: input size and region of interest.
@@ -50,7 +52,9 @@ class MapCombiner(nn.Module):
     def __init__(self, layout: FeatureLayout, layers: Sequence[LayerInfo]) -> None:
         super().__init__()
         self.grids = [layer.grid_hw for layer in layers]
-        self.grid_hw = max(self.grids, key=lambda grid: grid[0] * grid[1])
+        finest = max(layers, key=lambda layer: layer.grid_hw[0] * layer.grid_hw[1])
+        self.grid_hw = finest.grid_hw
+        self.onto = nn.ModuleList(OntoGrid(layer, finest) for layer in layers)
         self.limited = layout.roi is not None
         for number, layer in enumerate(layers):
             inside = layout.cell_share(layer.grid_hw).flatten() > 0
@@ -59,10 +63,8 @@ class MapCombiner(nn.Module):
             places[cells] = torch.arange(len(cells))
             self.register_buffer(f"cells{number}", cells, persistent=False)
             self.register_buffer(f"places{number}", places, persistent=False)
-        for name, cells_on_axis, pixels in zip(
-            ("rows", "columns"), self.grid_hw, layout.input_hw, strict=True
-        ):
-            self.register_buffer(name, _enlarging(cells_on_axis, pixels), persistent=False)
+        for name, axis in zip(("rows", "columns"), finest.axes(layout.input_hw), strict=True):
+            self.register_buffer(name, _enlarging(axis), persistent=False)
         if layout.roi is not None:
             pixels_inside = torch.from_numpy(layout.roi).float()
             self.register_buffer("inside", pixels_inside, persistent=False)
@@ -79,9 +81,7 @@ class MapCombiner(nn.Module):
         for number, (grid, layer_scores) in enumerate(zip(self.grids, scores, strict=True)):
             if self.limited:
                 layer_scores = F.pad(layer_scores, (0, 1))[:, self.get_buffer(f"places{number}")]
-            maps = layer_scores.view(-1, 1, *grid)
-            if grid != self.grid_hw:
-                maps = F.interpolate(maps, self.grid_hw, mode="bilinear", align_corners=False)
+            maps = self.onto[number](layer_scores.view(-1, 1, *grid))
             total = total + maps[:, 0]
         mean = total / len(self.grids)
         return mean * self.get_buffer("cells_inside") if self.limited else mean
@@ -92,8 +92,14 @@ class MapCombiner(nn.Module):
         return large * self.inside if self.limited else large
 
 
-def _enlarging(cells: int, pixels: int) -> Tensor:
-    """Bilinear enlargement with aligned corners along one axis as a matrix `(pixels, cells)`."""
-    identity = torch.eye(cells, dtype=torch.float64)[None]
-    enlarged = F.interpolate(identity, size=pixels, mode="linear", align_corners=True)
+def _enlarging(axis: CellAxis) -> Tensor:
+    """Bilinear enlargement along one axis as a matrix `(pixels, cells)`.
+
+    With aligned corners where the cells cover the picture exactly, as in the authors' code; else
+    values stand where the cells lie.
+    """
+    if not axis.tiles:
+        return axis.enlarging().float().contiguous()
+    identity = torch.eye(axis.cells, dtype=torch.float64)[None]
+    enlarged = F.interpolate(identity, size=axis.pixels, mode="linear", align_corners=True)
     return enlarged[0].T.float().contiguous()

@@ -59,8 +59,7 @@ class MapHead(nn.Module):
         self.border = border
         self.blind = blind
         self.limited = layout.roi is not None
-        whole = (grid_hw[0] + 2 * border, grid_hw[1] + 2 * border)
-        share = layout.cell_share(whole)
+        share = layout.cell_share(grid_hw, border)
         out = border + blind
         inner = share[out : -out or None, out : -out or None]
         if not bool((inner > 0).any()):
@@ -71,7 +70,7 @@ class MapHead(nn.Module):
         self.register_buffer("inside", inner > 0, persistent=False)
         self.register_buffer("gain_", torch.full((maps,), 1.0 / maps))
         self.register_buffer("offset_", torch.zeros(()))
-        self.enlarge = EnlargeAndBlur(whole, layout.input_hw, 0.0, share, layout.roi)
+        self.enlarge = EnlargeAndBlur.of_grid(layout, grid_hw, 0.0, border)
 
     def seen(self, values: Tensor) -> Tensor:
         """Values `(..., h, w)` where the teacher sees the picture alone, `(..., h', w')`."""

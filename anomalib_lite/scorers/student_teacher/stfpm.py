@@ -98,10 +98,7 @@ class Stfpm(Scorer):
         super().build(layout)
         self.layer_names = [layer.name for layer in layout.layers]
         self.enlarge = nn.ModuleList(
-            EnlargeAndBlur(
-                layer.grid_hw, layout.input_hw, 0.0, layout.cell_share(layer.grid_hw), layout.roi
-            )
-            for layer in layout.layers
+            EnlargeAndBlur.of_grid(layout, layer.grid_hw, 0.0) for layer in layout.layers
         )
         self.summary = ImageScore(self.image_score, self.top_share, layout.pixels_inside)
         self.register_buffer("held_out_loss_", torch.zeros(0, 2, dtype=torch.float64))
