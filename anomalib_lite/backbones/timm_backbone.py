@@ -101,8 +101,8 @@ class TimmBackbone(Backbone):
         self.weights_sha256 = self._load(timm, weights, extra)
         self.eval().requires_grad_(False)
         self._layers = self._described(chosen)
-        strides = {i.name: i.stride for i in self._layers if i.name not in GLOBAL_LAYERS}
-        self._grids = TriedGrids(strides, input_hw if extra else None)
+        by_name = {i.name: i.stride for i in self._layers if i.name not in GLOBAL_LAYERS}
+        self._grids = TriedGrids(by_name, input_hw if extra else None)
         self.register_load_state_dict_pre_hook(_only_what_is_here)  # type: ignore[no-untyped-call]
 
     def layer_infos(self, input_hw: tuple[int, int]) -> tuple[LayerInfo, ...]:
