@@ -20,9 +20,12 @@ from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.picture_header import Header, png_chunks, riff_chunks
 
 _ZERO_TAIL_BYTES = 64
-_TAIL_SHARE = 1 / 8
 _ELSEWHERE = 0.01
 _RAW_TIFF = 1
+_DEFLATED_TIFF = frozenset({8, 32946})
+_INFLATED_AT_ONCE = 1 << 20
+_BYTES_PER_PIXEL = 8
+_FILLS = ((0, "zero", 1 / 8), (0xFF, "0xFF", 1 / 4))
 
 
 def check_file(header: Header, data: bytes, name: str) -> None:
@@ -47,9 +50,9 @@ def check_pixels(header: Header, data: bytes, frame: NDArray[Any], name: str) ->
     elif header.kind == "bmp":
         # The last bytes of a BMP are its first row, unless its height is negative.
         upside_down = int.from_bytes(data[22:26], "little", signed=True) > 0
-        _check_zero_tail(frame[::-1] if upside_down else frame, name)
+        _check_unwritten_tail(frame[::-1] if upside_down else frame, name)
     elif header.kind == "pnm":
-        _check_zero_tail(frame, name)
+        _check_unwritten_tail(frame, name)
 
 
 def check_tiff(page: tiff.Page, data: bytes, name: str) -> None:
@@ -71,6 +74,27 @@ def check_tiff(page: tiff.Page, data: bytes, name: str) -> None:
                 f"{name}: the TIFF is damaged or still being written (compressed pixels at "
                 f"{offset} end in zero bytes)"
             )
+    if page.compression in _DEFLATED_TIFF:
+        _check_inflated(page, data, name)
+
+
+def _check_inflated(page: tiff.Page, data: bytes, name: str) -> None:
+    """Each deflated strip or tile ends in a checksum, which the decoder does not read."""
+    left = page.height * page.width * _BYTES_PER_PIXEL + len(page.pieces) * _INFLATED_AT_ONCE
+    for offset, length in page.pieces:
+        inflating = zlib.decompressobj()
+        rest = data[offset : offset + length]
+        try:
+            while rest and not inflating.eof and left > 0:
+                found = inflating.decompress(rest, _INFLATED_AT_ONCE)
+                rest, left = inflating.unconsumed_tail, left - len(found)
+                if not found:
+                    break
+        except zlib.error as error:
+            raise FrameError(
+                f"{name}: the TIFF is damaged (compressed pixels at {offset}: "
+                f"{str(error).rpartition(': ')[2]})"
+            ) from error
 
 
 def check_raw_tail(page: tiff.Page, frame: NDArray[Any], name: str) -> None:
@@ -80,25 +104,27 @@ def check_raw_tail(page: tiff.Page, frame: NDArray[Any], name: str) -> None:
         FrameError: with how much is missing.
     """
     if page.compression == _RAW_TIFF:
-        _check_zero_tail(frame, name)
+        _check_unwritten_tail(frame, name)
 
 
-def _check_zero_tail(frame: NDArray[Any], name: str) -> None:
-    """Zero rows at the end of the file, where zero hardly occurs in the rows before them."""
-    if frame[-1].any():
-        return
-    rows = frame.reshape(len(frame), -1)
-    written = int(np.flatnonzero(rows.any(axis=1)).max(initial=-1)) + 1
-    empty = len(rows) - written
-    if not written or empty < _TAIL_SHARE * len(rows):
-        return
-    # A picture on a black ground is black above as well.
-    if float((rows[:written] == 0).mean()) < _ELSEWHERE:
-        raise FrameError(
-            f"{name}: the last {empty / len(rows):.0%} of the pixels are zero bytes; the file is "
-            "damaged or still being written (write it under another name, then rename it; PNG "
-            "proves itself whole)"
-        )
+def _check_unwritten_tail(frame: NDArray[Any], name: str) -> None:
+    """Rows of one fill byte at the end of the file, where it hardly occurs in the rows before."""
+    for fill, said, least in _FILLS:
+        value = fill * (np.iinfo(frame.dtype).max // 0xFF)
+        if (frame[-1] != value).any():
+            continue
+        rows = frame.reshape(len(frame), -1)
+        written = int(np.flatnonzero((rows != value).any(axis=1)).max(initial=-1)) + 1
+        empty = len(rows) - written
+        if not written or empty < least * len(rows):
+            continue
+        # A picture on a black or white ground is so above as well.
+        if float((rows[:written] == value).mean()) < _ELSEWHERE:
+            raise FrameError(
+                f"{name}: the last {empty / len(rows):.0%} of the pixels are {said} bytes; the "
+                "file is damaged or still being written (write it under another name, then rename "
+                "it; PNG proves itself whole)"
+            )
 
 
 def _ends_in_zeros(data: bytes, least: int = _ZERO_TAIL_BYTES) -> bool:

@@ -117,31 +117,6 @@ def test_the_codes_of_whole_jpegs_of_any_shape_are_followed_to_their_end(size, s
         follow_codes(data, layout.frame, lost, "part")
 
 
-def raw_files():
-    return {
-        "bmp": encoded(".bmp", PART),
-        "ppm": encoded(".ppm", PART),
-        "pgm": encoded(".pgm", PART[:, :, 0].copy()),
-        "raw tiff": encoded(".tiff", PART, cv2.IMWRITE_TIFF_COMPRESSION, 1),
-    }
-
-
-@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
-@pytest.mark.parametrize("kind", raw_files())
-def test_a_file_that_is_still_being_written_is_refused(kind, share):
-    data = raw_files()[kind]
-    assert decode_frame(data).shape[:2] == (160, 160)
-    if kind == "raw tiff":  # the directory is written last: it is there when all is
-        start = struct.unpack_from("<I", data, 4)[0]
-        at = int(start * share)
-        unfinished = data[:at] + bytes(start - at) + data[start:]
-    else:
-        at = int(len(data) * share)
-        unfinished = data[:at] + bytes(len(data) - at)
-    assert len(unfinished) == len(data)
-    refused(unfinished, r"the last \d+% of the pixels are zero bytes; .* still being written")
-
-
 @pytest.mark.parametrize("kind", [".webp", ".tiff", ".jp2", ".jpg", ".png", ".avif", ".gif"])
 @pytest.mark.parametrize("share", [0.4, 0.9])
 def test_a_compressed_file_with_a_tail_of_zeros_is_refused(kind, share):
