@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.report.axes import Axis, score_axis
-from anomalib_lite.report.html import Markup, shorten
+from anomalib_lite.report.html import Markup, shorten, tag
 from anomalib_lite.report.svg import Canvas, Margin
 
 _BINS = 64
@@ -64,7 +64,7 @@ def score_rows(rows: Sequence[ScoreRow], threshold: float, alt: str) -> Markup:
         base = margin.top + (index + 1) * (_ROW_PX + _ROW_GAP_PX)
         _draw_row(canvas, row, edges, threshold, base)
     canvas.upright(threshold, "threshold", f"threshold {threshold:.4g}")
-    return canvas.svg(alt)
+    return tag("div", canvas.svg(alt), class_="plot")
 
 
 def _draw_row(
@@ -140,7 +140,7 @@ def scores_in_order(scores: NDArray[np.float64], threshold: float, alt: str) -> 
     level = canvas.at_y(threshold)
     canvas.path([(canvas.margin.left, level), (canvas.right, level)], "threshold")
     canvas.text(canvas.right + 6, level + 4, "threshold", "threshold-label")
-    return canvas.svg(alt)
+    return tag("div", canvas.svg(alt), class_="plot")
 
 
 def share_bars(shares: Sequence[float], expected: float, x: Axis, alt: str) -> Markup:

@@ -33,7 +33,7 @@ padding:10px 14px;margin:12px 0;max-width:none}
 .hint.bad{border-left-color:var(--red)}
 .hint.fine{border-left-color:var(--teal)}
 .hint strong{display:block}
-.scroll{overflow-x:auto;margin:10px 0 16px}
+.scroll{overflow-x:auto;margin:10px 0 16px}.plot{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
 th,td{padding:6px 10px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{font-weight:600;font-size:13px;color:var(--soft);vertical-align:bottom;
@@ -92,6 +92,7 @@ svg .operating{fill:#fff;stroke:#c62828;stroke-width:2}
 .missing{display:flex;align-items:center;justify-content:center;min-height:110px;padding:8px;
 background:var(--fill);color:var(--soft);font-size:12.5px;text-align:center}
 footer{color:var(--soft);font-size:12.5px;margin-top:48px!important;padding-bottom:48px!important}
+@media(max-width:700px){.plot svg{max-width:none;width:1040px}}
 @media(max-width:900px){.beside{grid-template-columns:1fr}
 .curves{grid-template-columns:repeat(2,1fr)}
 .gallery{grid-template-columns:repeat(2,1fr)}body>*{padding:0 16px}}
@@ -111,7 +112,7 @@ table{font-size:8pt}th,td{padding:3pt 5pt}thead th{font-size:7.5pt}
 .cards{grid-template-columns:repeat(4,1fr);gap:6pt}.card{padding:7pt 8pt}
 .card .big{font-size:14pt}.card .what,.card .more,.note{font-size:8pt}
 .gallery{gap:9pt 8pt}.gallery figcaption{font-size:7.5pt}
-.scroll{overflow:visible}table.plain tbody th{width:42mm}
+.scroll,.plot{overflow:visible}.plot svg{max-width:100%}table.plain tbody th{width:42mm}
 code{font-size:8pt}}
 """
 
