@@ -7,7 +7,9 @@
 every `--shrinkage` and prints image AUROC, misses and false rejects at the promised 1 % and 5 %
 (percent), with both image scores, as `anomalib-lite evaluate --limit-train N --set shrinkage=...`
 does. `cost` compares file sizes and the exported graphs, frame by frame in turns on one thread,
-with the bare network. Needs the images of ../shared (or --data). Nothing is chosen by these labels.
+with the bare network. `likelihood` prints what `auto` compares: held-out log-likelihood in nats per
+channel by shrinkage, folds dealt out in turn. Needs the images of ../shared (or
+--data). Nothing is chosen by these labels.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc
 from anomalib_lite.scorers import FitContext, FrameBatch, create_scorer
+from anomalib_lite.scorers.gaussian.folded_nodes import OWN_FOLDS
+from anomalib_lite.scorers.gaussian.shrinkage import ShrinkageSearch
 
 BATCH = 8
 TIMED = 200
@@ -85,7 +89,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED / "data")
     parser.add_argument("--weights", type=Path, default=SHARED / "weights")
     parser.add_argument("--backbone", default="pdn_edge")
-    parser.add_argument("--only", nargs="+", default=["accuracy", "cost"])
+    parser.add_argument("--only", nargs="+", default=["accuracy", "likelihood", "cost"])
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--images", nargs="+", type=int, default=[20, 54, 100000])
     parser.add_argument("--shrinkage", nargs="+", default=["0", "auto", "1"])
@@ -102,6 +106,10 @@ def main() -> None:
             print(" | s |\n|---" + "|---" * 9 + "|")
             for name in options.sets:
                 accuracy(options.data / name, options)
+        if "likelihood" in options.only:
+            for name in options.sets:
+                for count in options.images:
+                    likelihood(options.data / name, count, options)
     if "cost" in options.only:
         cost(options.data / SETS[0], options.backbone)
 
@@ -146,6 +154,28 @@ def accuracy(folder: Path, options: argparse.Namespace) -> None:
                     cells.append(f"{100 * (scores[labels] <= threshold).mean():.0f}")
                     cells.append(f"{100 * (scores[~labels] > threshold).mean():.1f}")
                 print("|", " | ".join([*cells, f"{seconds:.0f}"]), "|", flush=True)
+
+
+def likelihood(folder: Path, count: int, options: argparse.Namespace) -> None:
+    """What `auto` compares, on some good images of one set."""
+    detector = Detector("padim", backbone=options.backbone)
+    paths = sorted((folder / "train/good").iterdir())
+    drawn = np.sort(np.random.default_rng(options.seed).permutation(len(paths))[:count])
+    source = open_source([str(paths[index]) for index in drawn])
+    good = Held(ImageStream(source, detector.backbone, detector.spec))
+    scorer = create_scorer("padim")
+    scorer.build(good.layout)
+    active = good.layout.cell_share(max(layer.grid_hw for layer in good.layout.layers)) > 0
+    search = ShrinkageSearch(scorer.grids, active, scorer.regularisation)
+    folds = np.arange(len(good)) % OWN_FOLDS
+    for fold in range(OWN_FOLDS):
+        scorer.fit(good.subset(np.flatnonzero(folds != fold)), FitContext(seed=options.seed))
+        search.begin_fold(scorer.moments)
+        for batch in good.subset(np.flatnonzero(folds == fold)):
+            search.add(scorer._nodes(batch.features), None)
+    channels = len(scorer.channels_)
+    shown = {amount: round(value / channels, 4) for amount, value in search.means.items()}
+    print(folder.name, len(good), "images, nats per channel:", shown, flush=True)
 
 
 def cost(folder: Path, backbone: str) -> None:

@@ -306,3 +306,21 @@ def test_settings_are_kept_as_plain_values(given, kept):
     assert settings["shrinkage"] == kept
     assert type(settings["shrinkage"]) is type(kept)
     assert create_scorer("padim", **settings).settings() == settings
+
+
+@pytest.mark.parametrize("store", ["disk", "no room on the disk"])
+def test_calibration_and_fit_choose_alike_from_the_same_folds(store, monkeypatch):
+    if store == "no room on the disk":
+        monkeypatch.setattr(spill, "TEMPORARY_BYTES", 0)
+    stream = Uneven(layout_for(ODD), 14)
+    scorer = create_scorer("padim", num_features=9, shrinkage="auto")
+    scorer.build(stream.layout)
+    folds = np.arange(14) % 5
+    held_out = scorer.cross_fit(stream, folds, CONTEXT)
+    assert_same_state(state_of(scorer), state_of(fitted(stream, shrinkage="auto")))
+    others = fitted(
+        stream.subset(np.flatnonzero(folds != 2)), shrinkage=round(float(scorer.shrinkage_), 4)
+    )
+    inside = np.isin(held_out.indices, np.flatnonzero(folds == 2))
+    expected = others(stream.subset(held_out.indices[inside]).all_features()).image
+    np.testing.assert_allclose(held_out.image[inside], expected, rtol=5e-4)
