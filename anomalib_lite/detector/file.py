@@ -28,7 +28,7 @@ from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.detector.training_record import FittedData, ImageRecord
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.descriptions import FIELDS_KEY, check_threshold, fields_crc32
-from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
+from anomalib_lite.edge.errors import AnomalibLiteError, FitError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, checked_header
 from anomalib_lite.edge.inputs import FRAMES, Inputs, View
@@ -111,9 +111,7 @@ def write_state(state: DetectorState, path: str | Path) -> Path:
         named_sample = sample if isinstance(sample, Mapping) else {FRAMES: sample}
         for name, values in named_sample.items():
             tensors[_sample_key(name, index)] = torch.from_numpy(np.ascontiguousarray(values))
-    fields["tensors_crc32"] = tensors_crc32(tensors)
-    fields[FIELDS_KEY] = fields_crc32(fields)
-    header = json.dumps(fields, sort_keys=True)
+    header = _header(fields, tensors, path)
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata={HEADER_KEY: header})
@@ -121,6 +119,17 @@ def write_state(state: DetectorState, path: str | Path) -> Path:
             raise OSError(errno.EIO, str(error)) from error
         seal(temporary)
     return Path(path)
+
+
+def _header(fields: dict[str, Any], tensors: dict[str, Tensor], path: str | Path) -> str:
+    """The description with its checksums; raises `FitError` for tensors that no file may hold."""
+    try:
+        check_tensors(tensors)
+    except ValueError as error:
+        raise FitError(f"{path} was not written: {error}; fit again") from error
+    fields["tensors_crc32"] = tensors_crc32(tensors)
+    fields[FIELDS_KEY] = fields_crc32(fields)
+    return json.dumps(fields, sort_keys=True)
 
 
 def read_state(path: str | Path) -> DetectorState:

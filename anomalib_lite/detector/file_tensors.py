@@ -38,7 +38,7 @@ def tensors_crc32(tensors: Mapping[str, Tensor]) -> str:
     """Checksum over names, types, shapes and values, eight hex digits."""
     checksum = 0
     for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous()
+        tensor = tensors[name].detach().cpu().contiguous()
         kind = f"{name} {tensor.dtype} {list(tensor.shape)}"
         checksum = zlib.crc32(kind.encode("utf-8", "surrogatepass"), checksum)
         if tensor.numel():

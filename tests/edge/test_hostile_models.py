@@ -316,3 +316,14 @@ def test_detectors_whose_tensors_do_not_fit_are_refused_when_loaded(padim_files,
         save_file(tensors, target, metadata={HEADER_KEY: json.dumps(header)})
         seal(target)
         refusal(target, Detector.load)
+
+
+def test_a_fit_that_went_wrong_is_not_saved(good_frames, tmp_path):
+    from anomalib_lite.edge import FitError
+
+    detector = Detector("mvg", backbone="filters", image_size=64).fit(good_frames)
+    name = next(name for name, _ in detector.scorer.named_buffers() if "mean" in name)
+    getattr(detector.scorer, name)[0] = float("inf")
+    with pytest.raises(FitError, match="NaN or infinity"):
+        detector.save(tmp_path / "x.safetensors")
+    assert list(tmp_path.iterdir()) == []
