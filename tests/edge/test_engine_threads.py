@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from anomalib_lite import Detector, EdgeModel
+from anomalib_lite.edge.errors import ModelFileError
 from anomalib_lite.edge.inputs import prepare_view, stacked
 from anomalib_lite.edge.products import StatedProduct
 
@@ -131,6 +132,6 @@ def test_openvino_keeps_no_more_requests_than_were_ever_at_work(frames):
     assert len(model._engine._idle) == 1
     differences(lambda which: model.predict(frames[which]).score, [0.0], lambda *_: True)
     assert 1 <= len(model._engine._idle) <= THREADS
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelFileError):
         model.run({"nothing": np.zeros(1, np.uint8)})
     assert 1 <= len(model._engine._idle) <= THREADS
