@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.edge.errors import FitError
-from anomalib_lite.edge.files import atomic_path
+from anomalib_lite.edge.files import atomic_path, remove_leftovers
 
 _HEADER = "anomalib_lite_checkpoint"
 _DATA = "images"
@@ -165,5 +165,6 @@ def remove_checkpoint(folder: Path) -> None:
     """Remove what a finished training left to be continued; other files of the folder stay."""
     for path in folder.glob("*.safetensors"):
         path.unlink()
+    remove_leftovers(folder)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
