@@ -24,7 +24,7 @@ from anomalib_lite.cli.options import (
 )
 from anomalib_lite.cli.products import images_to_fit
 from anomalib_lite.cli.progress import progress_bar
-from anomalib_lite.cli.promise import report_promise
+from anomalib_lite.cli.promise import report_promise, write_report
 from anomalib_lite.cli.reading import Files
 from anomalib_lite.cli.values import checked_minutes
 
@@ -123,6 +123,16 @@ def fit(
         ),
     ] = "auto",
     group_by: GroupBy = "auto",
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            metavar="",
+            help="Write OUT.fit.html: the promise, and pictures of the good images that the "
+            "threshold rests on.",
+            rich_help_panel=THRESHOLD,
+        ),
+    ] = False,
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
@@ -159,6 +169,8 @@ def fit(
         max_false_reject=max_false_reject,
     )
     _fit(fitted, source, out, contamination, training.resume, group_by)
+    if report:
+        write_report(fitted, source, out)
     finish(fitted, out)
 
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from anomalib_lite.cli.common import console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from anomalib_lite.detector.detector import Detector
+    from anomalib_lite.edge.sources import SourceLike
 
 
 def report_promise(fitted: Detector) -> None:
@@ -30,3 +33,13 @@ def report_promise(fitted: Detector) -> None:
         screen.print(line, markup=False, style="yellow", soft_wrap=True)
     if resting := explain_resting(fitted.data, calibration):
         screen.print(resting, markup=False, style="yellow", soft_wrap=True)
+
+
+def write_report(fitted: Detector, source: SourceLike, out: Path) -> None:
+    """Write the page of a fit beside the detector, and say where."""
+    from anomalib_lite.edge.sources import open_source
+    from anomalib_lite.report.fit import write_fit
+
+    frames = open_source(source, exif=fitted.spec.exif)
+    page = write_fit(fitted, frames, out.with_suffix(".fit.html"))
+    console().print(f"report: {page}", markup=False)

@@ -67,6 +67,7 @@ def update(
     from anomalib_lite.curation.update_gate import update_detector
     from anomalib_lite.detector.detector import Detector
     from anomalib_lite.edge.files import write_bytes_atomic
+    from anomalib_lite.report.fit import write_refused
     from anomalib_lite.system.threads import use_threads
 
     _check_names(model, out, add, forget)
@@ -84,6 +85,11 @@ def update(
             group_by=group_by,
         )
     report_update(report)
+    if report.rejected and add is not None:
+        names = [(image.name, image.score) for image in report.rejected]
+        page = target.with_suffix(".update.html")
+        write_refused(Detector.load(model), reading.open_good(add), names, page)
+        console().print(f"their pictures: {page}", markup=False)
     if report.reasons and not force:
         words = f"refused: {target} was not written; --force writes it all the same"
         console().print(words, markup=False, style="red")

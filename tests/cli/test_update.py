@@ -233,6 +233,7 @@ def test_case_c30_defects_called_good_are_refused_and_named(run, shared_cases, t
     assert "the model rejects 4 of the 4 new images" in out
     assert "the threshold moves from" in out
     assert all(f"{number}.png" in out for number in range(200, 204))
+    assert base.with_suffix(".update.html").read_text().count("<img") >= 4
     assert run("update", base, "--add", inside / "new", "--force")[0] == 0
 
 
