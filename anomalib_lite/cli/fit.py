@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -174,6 +175,21 @@ def fit(
     finish(fitted, out)
 
 
+def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
+    """What share of the frame a region of interest keeps, and what is too small to be seen."""
+    lines = []
+    if spec.roi is not None:
+        lines.append(f"region of interest: keeps {spec.roi.mean():.1%} of the frame")
+    down, along = (frame / seen for frame, seen in zip(frame_hw, spec.size_hw, strict=True))
+    if max(down, along) > 1:
+        lines.append(
+            f"one pixel of the network is {along:.1f} x {down:.1f} pixels of the frame (width x "
+            f"height): what is smaller than about {math.ceil(2 * max(down, along))} pixels may "
+            "not be visible; --image-size decides"
+        )
+    return lines
+
+
 def _check_out(out: Path) -> None:
     from anomalib_lite.edge.errors import SettingsError
 
@@ -276,6 +292,8 @@ def report_fit(fitted: Detector, out: Path) -> None:
     )
     if fitted.protocol:
         screen.print(f"protocol: {fitted.protocol}", markup=False)
+    for line in visible(fitted.spec, data.frame_hw):
+        screen.print(line, markup=False)
     screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
     style = "green" if operating.honoured else "yellow"
     screen.print(operating.explain(), style=style, markup=False, soft_wrap=True)

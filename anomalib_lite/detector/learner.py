@@ -81,7 +81,7 @@ class Learner(Predictor):
         require_memory(self.memory_bytes(), "the fit", f"a smaller {smaller}")
         # A fit that fails half-way must not leave an old threshold on a new model.
         self._calibration = self._data = None
-        self.spec = replace(self.spec, aspect=None)
+        self.spec = replace(self.spec, aspect=None, coloured=False)
         self.independence = None
         stream = self._stream(source, value_range)
         weights = checked_sample_weight(self.scorer, sample_weight, len(stream))
@@ -116,7 +116,8 @@ class Learner(Predictor):
                 max_false_reject=self.max_false_reject,
                 labels=stream.labels,
             )
-        self.spec = replace(self.spec, aspect=stream.aspect)
+        coloured = stream.coloured and self.spec.colour == "rgb"
+        self.spec = replace(self.spec, aspect=stream.aspect, coloured=coloured)
         self._calibration, self.independence = calibration, found
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(

@@ -47,7 +47,12 @@ INPUT_SPEC = Fields(
         "alpha": Text(choices=("opaque", "ignore")),
         "exif": Text(choices=("apply", "ignore")),
     },
-    {"aspect": Number(1e-6, 1e6), "roi": Text(4 << 20)},
+    {
+        "aspect": Number(1e-6, 1e6),
+        "roi_aspect": Number(1e-6, 1e6),
+        "coloured": Flag(),
+        "roi": Text(4 << 20),
+    },
 )
 _MEASURED = Fields(
     {

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import FrameError, SettingsError, did_you_mean
 from anomalib_lite.edge.frames import Exif, Frame
+from anomalib_lite.edge.likeness import check_aspect, check_colours, check_mask_aspect
 from anomalib_lite.edge.plain import is_whole, plain
 from anomalib_lite.edge.resize import resize, shrunk_hw
 from anomalib_lite.edge.roi import pack_roi, unpack_roi
@@ -26,7 +27,6 @@ OUTSIDE_ROI_RGB = (124, 116, 104)
 """Colour put outside the region of interest: the ImageNet mean, zero after normalisation."""
 
 _MIN_SIDE, _MAX_SIDE = 16, 4096
-_ASPECT_TOLERANCE = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,9 @@ class InputSpec:
         roi: region of interest, bool `(height, width)`, or None for the whole frame.
         aspect: width / height of the frames, set by a fit on frames of one shape; a frame that is
             more than 10 % off is refused instead of being squeezed. None accepts any.
+        roi_aspect: width / height of the mask that `roi` was drawn as; a frame more than 2 % off is
+            refused. None accepts any.
+        coloured: whether all fitted frames had colours; grey ones are then refused.
     """
 
     height: int = 256
@@ -55,6 +58,8 @@ class InputSpec:
     exif: Exif = "apply"
     roi: NDArray[np.bool_] | None = None
     aspect: float | None = None
+    roi_aspect: float | None = None
+    coloured: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "colour", "bit_depth", "alpha", "exif", "aspect"):
@@ -95,7 +100,8 @@ class InputSpec:
 
         Args:
             mask: `(H, W)` or `(H, W, C)` integer or bool picture in frame coordinates; any pixel
-                with a non-zero colour counts as inside. Its aspect should be the frames'.
+                with a non-zero colour counts as inside. Frames of another shape than the mask
+                are refused.
 
         Raises:
             SettingsError: the mask keeps nothing.
@@ -107,7 +113,8 @@ class InputSpec:
             raise SettingsError(
                 "the region of interest keeps no pixel; white (non-zero) marks what counts"
             )
-        return replace(self, roi=None if roi.all() else roi)
+        aspect = float(f"{inside.shape[1] / inside.shape[0]:.4g}")
+        return replace(self, roi=None if roi.all() else roi, roi_aspect=aspect)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` is the inverse."""
@@ -122,6 +129,10 @@ class InputSpec:
         }
         if self.aspect is not None:
             fields["aspect"] = self.aspect
+        if self.roi_aspect is not None:
+            fields["roi_aspect"] = self.roi_aspect
+        if self.coloured:
+            fields["coloured"] = True
         if self.roi is not None:
             fields["roi"] = pack_roi(self.roi)
         return fields
@@ -142,6 +153,8 @@ class InputSpec:
             exif=cast(Exif, fields["exif"]),
             roi=roi,
             aspect=float(fields["aspect"]) if "aspect" in fields else None,
+            roi_aspect=float(fields["roi_aspect"]) if "roi_aspect" in fields else None,
+            coloured=bool(fields.get("coloured", False)),
         )
 
 
@@ -176,7 +189,9 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
         FrameError: the frame is not what the spec declares.
     """
     frame = _checked(frame)
-    _check_aspect(frame, spec)
+    check_aspect(frame, spec.aspect)
+    check_mask_aspect(frame, spec.roi_aspect)
+    check_colours(frame, coloured=spec.coloured)
     pixels: Any = _to_8bit(frame, spec.bit_depth)
     pixels = _to_colour(pixels, spec)
     pixels = resize(pixels, spec.size_hw)
@@ -224,18 +239,6 @@ def _checked(frame: Frame) -> Frame:
     if min(frame.shape[:2]) < 1:
         raise FrameError(f"frame has shape {frame.shape}: it holds no pixel")
     return frame
-
-
-def _check_aspect(frame: Frame, spec: InputSpec) -> None:
-    if spec.aspect is None:
-        return
-    rows, columns = frame.shape[:2]
-    found = columns / rows
-    if not 1 / _ASPECT_TOLERANCE <= found / spec.aspect <= _ASPECT_TOLERANCE:
-        raise FrameError(
-            f"frame is {rows}x{columns} (width / height {found:.2f}), the model was fitted on "
-            f"frames of width / height {spec.aspect:.2f}; crop it to the fitted view, or turn it"
-        )
 
 
 def _to_8bit(frame: Frame, bit_depth: int) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 import runpy
 
+import cv2
+import numpy as np
 import pytest
 
 
@@ -26,3 +28,45 @@ def test_a_line_scan_is_fitted_and_exported(run, case, tmp_path):
     assert run("export", model, edge)[0] == 0
     assert run("check", edge)[0] == 0
     assert run("bench", edge, "--frames", 5)[0] == 0
+
+
+def test_a_mask_of_another_shape_is_refused(run, case, tmp_path):
+    folder = case("C17-roi-of-another-shape")
+    out = tmp_path / "m.safetensors"
+    options = ["--image-size", 64, "--detector", "padim", "--roi", folder / "roi_300x100.png"]
+    status, _, err = run("fit", folder / "good", "--out", out, *options)
+    assert status != 0
+    assert "160x160 (width / height 1.00), the mask of the region of interest has width" in err
+    assert "Traceback" not in err
+    assert not out.exists()
+
+
+def test_grey_frames_are_not_judged_by_a_model_of_colour_frames(run, case, tmp_path):
+    folder = case("C33-grey-camera-colour-model")
+    model, edge, out = tmp_path / "m.safetensors", tmp_path / "m.onnx", tmp_path / "o"
+    options = ["--image-size", 64, "--detector", "mvg", "--backbone", "filters"]
+    assert run("fit", folder / "good", "--out", model, *options)[0] == 0
+    assert run("export", model, edge)[0] == 0
+    assert run("score", edge, folder / "mono", "--out", out)[0] == 3
+    assert (out / "results.jsonl").read_text().count("frame is grey, the model was fitted on") == 4
+    assert run("score", edge, folder / "good", "--out", tmp_path / "p")[0] == 0
+
+
+def test_a_fit_says_what_is_too_small_to_be_seen(run, case, tmp_path):
+    folder = case("C34-defects-smaller-than-a-pixel")
+    options = ["--detector", "mvg", "--backbone", "filters"]
+    status, out, _ = run("fit", folder / "good", "--out", tmp_path / "m.safetensors", *options)
+    assert status == 0
+    assert "one pixel of the network is 16.0 x 11.7 pixels of the frame" in out
+    assert "smaller than about 32 pixels" in out
+
+
+def test_a_fit_says_what_the_region_of_interest_keeps(run, good_folder, tmp_path):
+    mask = np.zeros((96, 96), np.uint8)
+    mask[:48] = 255
+    cv2.imwrite(str(tmp_path / "roi.png"), mask)
+    options = ["--detector", "mvg", "--backbone", "filters", "--image-size", 96]
+    options += ["--roi", tmp_path / "roi.png"]
+    status, out, _ = run("fit", good_folder, "--out", tmp_path / "m.safetensors", *options)
+    assert status == 0
+    assert "region of interest: keeps 50.0% of the frame" in out
