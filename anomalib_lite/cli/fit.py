@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -28,6 +27,7 @@ from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.promise import report_promise, write_report
 from anomalib_lite.cli.reading import Files
 from anomalib_lite.cli.values import checked_minutes
+from anomalib_lite.cli.visible import visible
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.detector import Detector
@@ -173,21 +173,6 @@ def fit(
     if report:
         write_report(fitted, source, out)
     finish(fitted, out)
-
-
-def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
-    """What share of the frame a region of interest keeps, and what is too small to be seen."""
-    lines = []
-    if spec.roi is not None:
-        lines.append(f"region of interest: keeps {spec.roi.mean():.1%} of the frame")
-    down, along = (frame / seen for frame, seen in zip(frame_hw, spec.size_hw, strict=True))
-    if max(down, along) > 1:
-        lines.append(
-            f"one pixel of the network is {along:.1f} x {down:.1f} pixels of the frame (width x "
-            f"height): what is smaller than about {math.ceil(2 * max(down, along))} pixels may "
-            "not be visible; --image-size decides"
-        )
-    return lines
 
 
 def _check_out(out: Path) -> None:

@@ -123,7 +123,7 @@ class ImageStream:
         self._wants_pictures = False
         self._ready: dict[int, Prepared] | None = None
         self._frame_sizes: dict[tuple[int, int], None] = {}
-        self._grey: set[int] = set()
+        self.grey: set[int] = set()
         # A container may misstate its number of frames: count what is delivered.
         self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
         self.size = self._total
@@ -176,7 +176,7 @@ class ImageStream:
         narrowed.samples = self.samples
         narrowed.gallery = self.gallery
         narrowed._frame_sizes = self._frame_sizes
-        narrowed._grey = self._grey
+        narrowed.grey = self.grey
         return narrowed
 
     def look(self, *, pictures: bool = False) -> None:
@@ -208,11 +208,6 @@ class ImageStream:
             return None
         # Four decimals, or four digits where that is more: those of a tall line scan start late.
         return round(aspects[0], 4) if aspects[0] >= 1 else float(f"{aspects[0]:.4g}")
-
-    @property
-    def coloured(self) -> bool:
-        """Whether all usable frames had colours."""
-        return bool(self.fingerprints) and not self._grey
 
     def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone; see `scorers.FeatureStream`."""
@@ -270,7 +265,7 @@ class ImageStream:
                     self.pictures[index] = small_pictures(frame, self.spec.bit_depth)
                 self._frame_sizes[frame.shape[0], frame.shape[1]] = None
                 if not has_colours(frame):
-                    self._grey.add(index)
+                    self.grey.add(index)
                 if len(self.samples) < _SAMPLES:
                     self.samples.append(shrink_view(view, _SAMPLE_SIDE))
                 if self.gallery is not None:

@@ -116,7 +116,7 @@ class Learner(Predictor):
                 max_false_reject=self.max_false_reject,
                 labels=stream.labels,
             )
-        coloured = stream.coloured and self.spec.colour == "rgb"
+        coloured = not stream.grey and self.spec.colour == "rgb"
         self.spec = replace(self.spec, aspect=stream.aspect, coloured=coloured)
         self._calibration, self.independence = calibration, found
         learnt = calibration.method.startswith(OUT_OF_FOLD)

@@ -1,0 +1,24 @@
+"""What of a frame a model sees, in words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anomalib_lite.edge.prepare import InputSpec
+
+
+def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
+    """What share of the frame a region of interest keeps, and what is too small to be seen."""
+    lines = []
+    if spec.roi is not None:
+        lines.append(f"region of interest: keeps {spec.roi.mean():.1%} of the frame")
+    down, along = (frame / seen for frame, seen in zip(frame_hw, spec.size_hw, strict=True))
+    if max(down, along) > 1:
+        lines.append(
+            f"one pixel of the network is {along:.1f} x {down:.1f} pixels of the frame (width x "
+            f"height): what is smaller than about {math.ceil(2 * max(down, along))} pixels may "
+            "not be visible; --image-size decides"
+        )
+    return lines
