@@ -90,3 +90,13 @@ def _open_detector(
     if max_false_reject is not None:
         detector.recalibrate(max_false_reject)
     return detector
+
+
+def check_detector_name(out: Path) -> None:
+    """Raise `SettingsError` unless a detector can be written under this name."""
+    from anomalib_lite.edge.errors import SettingsError
+
+    if out.suffix != ".safetensors":
+        raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
+    if out.is_dir():
+        raise SettingsError(f"--out {out}: is a folder; name a file in it")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
-from anomalib_lite.cli.common import INTERRUPTED, UNUSABLE, bold, console
+from anomalib_lite.cli.common import INTERRUPTED, UNUSABLE, bold, check_detector_name, console
 from anomalib_lite.cli.contamination import Contamination, fit_audited
 from anomalib_lite.cli.grouped import grouped, option_names
 from anomalib_lite.cli.options import (
@@ -146,7 +146,7 @@ def fit(
     from anomalib_lite.system.threads import use_threads
 
     contamination.check(training.resume)
-    _check_out(out)
+    check_detector_name(out)
     use_threads(threads)
     spec = frames.spec()
     settings = network.settings(option_names(fit), **training.settings())
@@ -173,15 +173,6 @@ def fit(
     if report:
         write_report(fitted, source, out)
     finish(fitted, out)
-
-
-def _check_out(out: Path) -> None:
-    from anomalib_lite.edge.errors import SettingsError
-
-    if out.suffix != ".safetensors":
-        raise SettingsError(f"--out {out}: the detector file must end in .safetensors")
-    if out.is_dir():
-        raise SettingsError(f"--out {out}: is a folder; name a file in it")
 
 
 def _check_resume(resume: bool, detector: str) -> None:
