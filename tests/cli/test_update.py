@@ -163,7 +163,7 @@ def test_a_threshold_that_rises_much_is_pointed_out(run, part, fresh, tmp_path):
         np.clip(cv2.imread(str(path))[:, :, ::-1] * 1.6, 0, 255).astype(np.uint8)
         for path in sorted(fresh.iterdir())
     ]
-    status, out, _ = run("update", part, "--add", write(tmp_path / "bright", bright))
+    status, out, _ = run("update", part, "--add", write(tmp_path / "bright", bright), "--force")
     assert status == 0
     assert "the threshold rose by" in out
     assert "try it on parts known to be defective" in out
