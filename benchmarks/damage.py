@@ -17,10 +17,10 @@ import numpy as np
 
 from anomalib_lite.data.parts import render
 from anomalib_lite.edge import FrameError, decode_frame
-from anomalib_lite.edge import picture_damage as damage
-from anomalib_lite.edge.jpeg import read_layout
-from anomalib_lite.edge.jpeg_entropy import follow_codes
-from anomalib_lite.edge.picture_header import peek_bytes, read_header
+from anomalib_lite.edge.pictures import damage
+from anomalib_lite.edge.pictures.header import peek_bytes, read_header
+from anomalib_lite.edge.pictures.jpeg import read_layout
+from anomalib_lite.edge.pictures.jpeg_entropy import follow_codes
 
 SIDE = 1024
 TRIES = 200

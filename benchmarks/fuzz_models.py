@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from anomalib_lite.edge.descriptions import FIELDS_KEY, fields_crc32
-from anomalib_lite.edge.integrity import UNSEALED, seal
+from anomalib_lite.edge.model_files.descriptions import FIELDS_KEY, fields_crc32
+from anomalib_lite.edge.model_files.integrity import UNSEALED, seal
 
 KEY = "anomalib_lite"
 NASTY: tuple[Any, ...] = (
@@ -59,7 +59,7 @@ def damaged_detector(source: Path, target: Path, rng: np.random.Generator, forge
     from safetensors.torch import load_file, save_file
 
     from anomalib_lite.detector.file_tensors import tensors_crc32
-    from anomalib_lite.edge.headers import read_header
+    from anomalib_lite.edge.model_files.headers import read_header
 
     kinds = ["header", "header", "tensor", *([] if forged else ["raw", "table"])]
     kind = kinds[int(rng.integers(len(kinds)))]

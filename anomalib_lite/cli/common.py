@@ -52,7 +52,7 @@ def open_model(
     """
     from anomalib_lite.edge import cpu
     from anomalib_lite.edge.errors import ModelFileError
-    from anomalib_lite.edge.file_kind import ANY, other_kind
+    from anomalib_lite.edge.model_files.file_kind import ANY, other_kind
 
     if path.suffix == ".onnx":
         from anomalib_lite.edge.model import EdgeModel

@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Generate parts, fit on good ones, calibrate, export, verify, score, draw, report."""
     from anomalib_lite.cli.demo_run import run_demo
-    from anomalib_lite.edge.ownership import owned
+    from anomalib_lite.edge.runs.ownership import owned
     from anomalib_lite.system.threads import use_threads
 
     use_threads(threads)

@@ -50,8 +50,8 @@ def images_to_fit(
 
 def _subfolders(folder: Path) -> dict[str, SourceLike]:
     from anomalib_lite.edge.errors import SourceError
-    from anomalib_lite.edge.listing import entries, is_folder
-    from anomalib_lite.edge.picture_names import is_junk
+    from anomalib_lite.edge.pictures.names import is_junk
+    from anomalib_lite.edge.source_kinds.listing import entries, is_folder
 
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; --products needs one with subfolders")

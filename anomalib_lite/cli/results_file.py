@@ -16,8 +16,8 @@ from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError, SettingsError
 from anomalib_lite.edge.files import cannot_write, replace_durably, write_bytes_atomic
-from anomalib_lite.edge.ownership import owned
-from anomalib_lite.edge.stale_outputs import outputs_of_earlier_runs, remove_stale
+from anomalib_lite.edge.runs.ownership import owned
+from anomalib_lite.edge.runs.stale_outputs import outputs_of_earlier_runs, remove_stale
 from anomalib_lite.system.interrupts import uninterrupted
 
 RESULTS, PART, RESUME = "results.jsonl", "results.jsonl.part", ".resume.json"

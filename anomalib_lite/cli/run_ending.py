@@ -12,8 +12,8 @@ from anomalib_lite.cli.results_file import Results
 from anomalib_lite.cli.run_file import ending_of
 from anomalib_lite.edge.prediction import Prediction, Region
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.run_record import RunRecord
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.run_record import RunRecord
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.report.side_outputs import SideOutputs
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 from anomalib_lite.cli.common import INTERRUPTED, UNUSABLE, USER_ERROR
 
 if TYPE_CHECKING:
-    from anomalib_lite.edge.run_record import RunRecord
-    from anomalib_lite.edge.scoring import Model
+    from anomalib_lite.edge.runs.run_record import RunRecord
+    from anomalib_lite.edge.runs.scoring import Model
     from anomalib_lite.edge.sources import Source
 
 
@@ -39,7 +39,7 @@ def run_record(
     """
     from anomalib_lite.edge.describe import describe_file
     from anomalib_lite.edge.files import sha256_file
-    from anomalib_lite.edge.run_record import Judge, RunRecord
+    from anomalib_lite.edge.runs.run_record import Judge, RunRecord
     from anomalib_lite.system.versions import installed_versions
 
     calibration = model.calibration

@@ -26,8 +26,8 @@ from anomalib_lite.cli.trust import Trust
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.explainer import Explainer
-    from anomalib_lite.edge.run_record import RunRecord
-    from anomalib_lite.edge.scoring import Model
+    from anomalib_lite.edge.runs.run_record import RunRecord
+    from anomalib_lite.edge.runs.scoring import Model
     from anomalib_lite.edge.sources import Source
     from anomalib_lite.report.production import ProductionReport
 
@@ -200,7 +200,7 @@ def score(
 
 def _frames(model: Model, source: str, files: Files) -> Source:
     """The frames of SOURCE; of a model that sees more than pictures, views of a folder each."""
-    from anomalib_lite.edge.paired_source import PairedSource, named_folders
+    from anomalib_lite.edge.source_kinds.paired_source import PairedSource, named_folders
 
     if model.inputs.measured:
         return PairedSource(named_folders(source, model.inputs), model.inputs)
@@ -238,8 +238,8 @@ def score_to_folder(
     """
     from anomalib_lite.cli.results_file import results_file
     from anomalib_lite.cli.run_ending import RunEnding
-    from anomalib_lite.edge.resumed import resumed
-    from anomalib_lite.edge.scoring import score_source
+    from anomalib_lite.edge.runs.scoring import score_source
+    from anomalib_lite.edge.source_kinds.resumed import resumed
     from anomalib_lite.report.side_outputs import SideOutputs
 
     side = SideOutputs(out, source.name, model.calibration, heatmaps=heatmaps, explainer=explainer)

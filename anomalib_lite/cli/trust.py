@@ -34,7 +34,7 @@ class Trust:
     def check(self, model: Path) -> None:
         """Raise `ModelFileError` or `SettingsError` unless the file is the one that is meant."""
         if self.sha256 is not None:
-            from anomalib_lite.edge.pinned import require_sha256
+            from anomalib_lite.edge.model_files.pinned import require_sha256
 
             require_sha256(model, self.sha256)
         if self.public_key is not None:

@@ -63,7 +63,7 @@ def checked_megapixels(context: typer.Context, most: float) -> float:
         SettingsError: not above 0, or not finite.
     """
     from anomalib_lite.edge.errors import SettingsError
-    from anomalib_lite.edge.picture_file import MAX_MEGAPIXELS, limit_megapixels
+    from anomalib_lite.edge.pictures.file import MAX_MEGAPIXELS, limit_megapixels
 
     if not 0 < most < math.inf:
         raise SettingsError(f"--max-megapixels {most}: give a number above 0, such as 100")

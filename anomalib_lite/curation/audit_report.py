@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import FitError
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source
 from anomalib_lite.statistics.outliers import Oddness
 

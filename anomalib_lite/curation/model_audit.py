@@ -39,7 +39,7 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.promise import OUT_OF_FOLD
-from anomalib_lite.edge.scoring import ScoredFrame, score_source
+from anomalib_lite.edge.runs.scoring import ScoredFrame, score_source
 from anomalib_lite.edge.sources import Source, SourceLike, open_good_images
 from anomalib_lite.scorers import FitContext, Progress, create_scorer
 from anomalib_lite.scorers.base import no_progress

@@ -20,7 +20,7 @@ from anomalib_lite.curation.audit_report import (
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import SettingsError, telling_reasons
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source, SourceLike, open_good_images
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress

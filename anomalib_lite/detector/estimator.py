@@ -14,9 +14,9 @@ from sklearn.exceptions import NotFittedError
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import FitError, FrameError
 from anomalib_lite.edge.frame_like import ValueRange
-from anomalib_lite.edge.items import as_items, is_number_list
 from anomalib_lite.edge.predict import Unusable
 from anomalib_lite.edge.prepare import InputSpec
+from anomalib_lite.edge.source_kinds.items import as_items, is_number_list
 
 GOOD, ANOMALOUS = 1, -1
 """scikit-learn's labels of outlier detection."""

@@ -27,14 +27,19 @@ from anomalib_lite.detector.file_tensors import (
 from anomalib_lite.detector.thumbnails import Gallery
 from anomalib_lite.detector.training_record import FittedData, ImageRecord
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.descriptions import FIELDS_KEY, check_threshold, fields_crc32
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, ModelFileError
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.edge.headers import FORMAT, FORMAT_VERSION, HEADER_KEY, checked_header
 from anomalib_lite.edge.inputs import FRAMES, Inputs, View
-from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
 from anomalib_lite.edge.measured import MeasuredSpec
-from anomalib_lite.edge.metadata import inputs_from
+from anomalib_lite.edge.model_files.descriptions import FIELDS_KEY, check_threshold, fields_crc32
+from anomalib_lite.edge.model_files.headers import (
+    FORMAT,
+    FORMAT_VERSION,
+    HEADER_KEY,
+    checked_header,
+)
+from anomalib_lite.edge.model_files.integrity import SEAL_KEY, UNSEALED, damaged, seal, verify_seal
+from anomalib_lite.edge.model_files.metadata import inputs_from
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.system.versions import installed_versions
 

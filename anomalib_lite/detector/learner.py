@@ -23,8 +23,8 @@ from anomalib_lite.detector.training_record import FittedData, gallery_of, recor
 from anomalib_lite.edge.errors import FitError, SourceError, telling_reasons
 from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.frame_like import ValueRange
-from anomalib_lite.edge.items import FramesLike, open_frames
 from anomalib_lite.edge.promise import OUT_OF_FOLD
+from anomalib_lite.edge.source_kinds.items import FramesLike, open_frames
 from anomalib_lite.edge.sources import require_good
 from anomalib_lite.scorers import Explain, FitContext, Progress
 from anomalib_lite.scorers.base import no_progress

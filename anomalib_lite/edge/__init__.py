@@ -24,9 +24,9 @@ from anomalib_lite.edge.frames import decode_frame, read_frame
 from anomalib_lite.edge.inputs import Inputs
 from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.model import EdgeModel
-from anomalib_lite.edge.paired_source import PairedSource
 from anomalib_lite.edge.prediction import Prediction, Region
 from anomalib_lite.edge.prepare import InputSpec, map_to_frame, prepare
+from anomalib_lite.edge.source_kinds.paired_source import PairedSource
 from anomalib_lite.edge.sources import open_source
 
 __all__ = [

@@ -15,7 +15,7 @@ from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.frames import Frame, decode_frame
 from anomalib_lite.edge.inputs import FRAMES, Inputs, View, prepare_view, stacked
 from anomalib_lite.edge.prediction import make_prediction
-from anomalib_lite.edge.scoring import Model
+from anomalib_lite.edge.runs.scoring import Model
 
 _WARM_UP = 10
 _LONGEST, _MOST_PIXELS = 65_500, 150_000_000

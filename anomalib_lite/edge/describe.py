@@ -8,11 +8,11 @@ from typing import Any
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.file_kind import ANY, other_kind
-from anomalib_lite.edge.headers import checked_header
-from anomalib_lite.edge.integrity import damaged, verify_seal
-from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata
-from anomalib_lite.edge.model_file import read_model
+from anomalib_lite.edge.model_files.file_kind import ANY, other_kind
+from anomalib_lite.edge.model_files.headers import checked_header
+from anomalib_lite.edge.model_files.integrity import damaged, verify_seal
+from anomalib_lite.edge.model_files.metadata import METADATA_KEY, EdgeMetadata
+from anomalib_lite.edge.model_files.whole_file import read_model
 
 
 def describe_file(file: Path) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from anomalib_lite.edge.cpu import checked_threads
 from anomalib_lite.edge.errors import SettingsError, did_you_mean
 from anomalib_lite.edge.footprint import shared_allocator
 from anomalib_lite.edge.inputs import FRAMES, Prepared
-from anomalib_lite.edge.metadata import METADATA_KEY
-from anomalib_lite.edge.model_file import (
+from anomalib_lite.edge.model_files.metadata import METADATA_KEY
+from anomalib_lite.edge.model_files.whole_file import (
     cannot_open,
     cannot_run,
     checked_outputs,

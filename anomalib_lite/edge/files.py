@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from anomalib_lite.edge.errors import AnomalibLiteError
-from anomalib_lite.edge.file_lock import is_same_file, try_lock
+from anomalib_lite.edge.runs.file_lock import is_same_file, try_lock
 
 _DRAFT = ".part"
 _NAME_CHARACTERS = 40

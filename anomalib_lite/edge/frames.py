@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.edge import picture_damage, tiff
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.picture_file import (
+from anomalib_lite.edge.pictures import damage as picture_damage
+from anomalib_lite.edge.pictures import tiff
+from anomalib_lite.edge.pictures.file import (
     check_pixels,
     read_picture,
 )
-from anomalib_lite.edge.picture_header import (
+from anomalib_lite.edge.pictures.header import (
     Header,
     jpeg_components,
     may_be_turned,

@@ -14,8 +14,9 @@ from anomalib_lite.edge.engines import Engine
 from anomalib_lite.edge.errors import FrameError, ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
-from anomalib_lite.edge.integrity import damaged
-from anomalib_lite.edge.metadata import EdgeMetadata, Probe
+from anomalib_lite.edge.model_files.integrity import damaged
+from anomalib_lite.edge.model_files.metadata import EdgeMetadata, Probe
+from anomalib_lite.edge.model_files.pinned import require_sha256
 from anomalib_lite.edge.outputs import (
     Outputs,
     extra_difference,
@@ -24,7 +25,6 @@ from anomalib_lite.edge.outputs import (
     same_side,
 )
 from anomalib_lite.edge.own_engine import OwnEngine, refuse_replaced
-from anomalib_lite.edge.pinned import require_sha256
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from anomalib_lite.edge.engines import Engine, open_engine
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.integrity import damaged, verify_seal
+from anomalib_lite.edge.model_files.integrity import damaged, verify_seal
 
 
 class OwnEngine:

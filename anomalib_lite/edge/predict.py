@@ -14,10 +14,10 @@ from anomalib_lite.edge.errors import FrameError, SettingsError
 from anomalib_lite.edge.frame_like import FrameLike, ValueRange
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.inputs import picture_of
-from anomalib_lite.edge.items import ItemSource, as_items, is_number_list, is_path
-from anomalib_lite.edge.picture_names import VIDEO_SUFFIXES
+from anomalib_lite.edge.pictures.names import VIDEO_SUFFIXES
 from anomalib_lite.edge.prediction import Prediction, Region
-from anomalib_lite.edge.scoring import Model, predict_frames, score_source
+from anomalib_lite.edge.runs.scoring import Model, predict_frames, score_source
+from anomalib_lite.edge.source_kinds.items import ItemSource, as_items, is_number_list, is_path
 from anomalib_lite.edge.sources import Source, open_source
 from anomalib_lite.edge.views import as_view
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.errors import FrameError, SettingsError, did_you_mean
 from anomalib_lite.edge.frames import Exif, Frame
 from anomalib_lite.edge.likeness import check_aspect, check_colours, check_mask_aspect
+from anomalib_lite.edge.model_files.roi import pack_roi, unpack_roi
 from anomalib_lite.edge.plain import is_whole, plain
 from anomalib_lite.edge.resize import resize, shrunk_hw
-from anomalib_lite.edge.roi import pack_roi, unpack_roi
 
 Colour: TypeAlias = Literal["rgb", "grey"]
 Alpha: TypeAlias = Literal["opaque", "ignore"]

@@ -7,7 +7,7 @@ from anomalib_lite.edge.inputs import Inputs, Prepared
 from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import Model
+from anomalib_lite.edge.runs.scoring import Model
 
 
 class StatedProduct(Predicts):

@@ -16,13 +16,13 @@ import numpy as np
 
 from anomalib_lite.edge.errors import SourceError
 from anomalib_lite.edge.frames import Exif, Frame, read_frame
-from anomalib_lite.edge.globbing import list_glob
-from anomalib_lite.edge.jobs import Job, Source, lost, read_ahead
-from anomalib_lite.edge.listing import Listing, list_pictures, some
-from anomalib_lite.edge.picture_file import count_pages, special_kind
-from anomalib_lite.edge.picture_names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from anomalib_lite.edge.source_names import spelling_of
-from anomalib_lite.edge.video import CameraSource, VideoSource
+from anomalib_lite.edge.pictures.file import count_pages, special_kind
+from anomalib_lite.edge.pictures.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from anomalib_lite.edge.source_kinds.globbing import list_glob
+from anomalib_lite.edge.source_kinds.jobs import Job, Source, lost, read_ahead
+from anomalib_lite.edge.source_kinds.listing import Listing, list_pictures, some
+from anomalib_lite.edge.source_kinds.source_names import spelling_of
+from anomalib_lite.edge.source_kinds.video import CameraSource, VideoSource
 
 __all__ = [
     "ArraySource",

@@ -15,7 +15,7 @@ from anomalib_lite.data.sample import Sample
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.frames import read_frame
-from anomalib_lite.edge.scoring import score_source
+from anomalib_lite.edge.runs.scoring import score_source
 from anomalib_lite.edge.sources import FileSource
 from anomalib_lite.evaluation.environment import (
     hardware,

@@ -10,7 +10,7 @@ from anomalib_lite.data.adapters import Dataset
 from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import SourceError
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.evaluation.maps import MapStore, TestFrame
 from anomalib_lite.evaluation.measure import Measured, measure
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import write_bytes_atomic
-from anomalib_lite.edge.ownership import owned
+from anomalib_lite.edge.runs.ownership import owned
 from anomalib_lite.evaluation.execute import execute
 from anomalib_lite.evaluation.plan import PlannedRun, make_plan
 from anomalib_lite.evaluation.settings import EvaluationSettings

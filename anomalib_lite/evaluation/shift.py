@@ -18,7 +18,7 @@ from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import FrameError
 from anomalib_lite.edge.frames import Frame, read_frame
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.scoring import Model, score_source
+from anomalib_lite.edge.runs.scoring import Model, score_source
 from anomalib_lite.edge.sources import Job
 from anomalib_lite.evaluation.operating import measured_rate
 from anomalib_lite.metrics import false_reject_rate

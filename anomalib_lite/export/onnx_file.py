@@ -20,9 +20,9 @@ from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import ExportError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.inputs import Inputs, View
-from anomalib_lite.edge.integrity import seal
-from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.model_files.integrity import seal
+from anomalib_lite.edge.model_files.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS
 from anomalib_lite.export.half import store_half
 from anomalib_lite.export.parity import (

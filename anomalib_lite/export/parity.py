@@ -12,7 +12,7 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.inputs import FRAMES, Inputs, Prepared, View, prepare_view, stacked
 from anomalib_lite.edge.measured import MeasuredSpec
-from anomalib_lite.edge.metadata import Probe
+from anomalib_lite.edge.model_files.metadata import Probe
 from anomalib_lite.edge.outputs import (
     Outputs,
     extra_difference,

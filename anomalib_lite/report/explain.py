@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.overlay import as_rgb8, encode_png
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.report.components import gallery, section
 from anomalib_lite.report.heatmaps import flat_name
 from anomalib_lite.report.html import Child, Markup, shorten, tag

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
-from anomalib_lite.edge.scoring import score_source
+from anomalib_lite.edge.runs.scoring import score_source
 from anomalib_lite.edge.sources import Source
 from anomalib_lite.report.components import (
     Cell,

@@ -16,7 +16,7 @@ from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.overlay import as_rgb8, encode_png
 from anomalib_lite.edge.prediction import Prediction
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 
 _LONGEST_BYTES = 180
 """File systems take 255 for a name; what is added (digest, number, suffix) needs some of them."""

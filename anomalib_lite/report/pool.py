@@ -10,7 +10,7 @@ import numpy as np
 
 from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.report.components import (
     Cell,
     card,

@@ -15,7 +15,7 @@ from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import ensure_writable, write_bytes_atomic
 from anomalib_lite.edge.frames import Exif
-from anomalib_lite.edge.ownership import owned
+from anomalib_lite.edge.runs.ownership import owned
 from anomalib_lite.edge.sources import FileSource, Source
 from anomalib_lite.report.pool import PoolPage
 from anomalib_lite.report.side_outputs import SideOutputs

@@ -17,8 +17,8 @@ from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prediction import Prediction
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.run_record import Judge
-from anomalib_lite.edge.scoring import Model, ScoredFrame
+from anomalib_lite.edge.runs.run_record import Judge
+from anomalib_lite.edge.runs.scoring import Model, ScoredFrame
 from anomalib_lite.report.explain import PairPicture
 from anomalib_lite.report.pictures import Highest, Picture, make_picture
 

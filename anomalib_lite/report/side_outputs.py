@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from anomalib_lite.edge.errors import AnomalibLiteError
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.report.heatmaps import tells_its_frame, write_heatmap
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from anomalib_lite.edge.errors import FrameError, SettingsError, telling_reasons
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.prepare import InputSpec, as_spec
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.edge.sources import Source, SourceLike, open_source, read_ahead
 from anomalib_lite.scorers import FitContext, Progress, ScorePool, create_scorer
 from anomalib_lite.scorers.base import no_progress

@@ -6,7 +6,7 @@ import pytest
 
 from anomalib_lite import Detector
 from anomalib_lite.edge import EdgeModel
-from anomalib_lite.edge.headers import read_header
+from anomalib_lite.edge.model_files.headers import read_header
 from anomalib_lite.evaluation import EvaluationSettings
 from anomalib_lite.scorers import create_scorer
 from anomalib_lite.scorers.mutual.frozen_pool import FROZEN

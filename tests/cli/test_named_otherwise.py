@@ -17,7 +17,7 @@ from anomalib_lite.edge.errors import (
     SourceError,
     WeightsError,
 )
-from anomalib_lite.edge.source_names import spelling_of
+from anomalib_lite.edge.source_kinds.source_names import spelling_of
 from anomalib_lite.edge.sources import open_source
 
 FIT = ["--detector", "padim", "--image-size", "64", "--set", "num_features=12"]

@@ -12,7 +12,7 @@ import pytest
 
 from anomalib_lite import EdgeModel
 from anomalib_lite.cli import results_file
-from anomalib_lite.edge.ownership import owned
+from anomalib_lite.edge.runs.ownership import owned
 from anomalib_lite.report import side_outputs
 from anomalib_lite.report.heatmaps import flat_name
 from anomalib_lite.report.production import ProductionReport

@@ -11,7 +11,7 @@ import pytest
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.data.parts import render, write_dataset
 from anomalib_lite.edge import files
-from anomalib_lite.edge.ownership import LOCK
+from anomalib_lite.edge.runs.ownership import LOCK
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 SMALL = ["--backbone", "filters", "--image-size", 64]

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.edge import AnomalibLiteError, ModelFileError
-from anomalib_lite.edge.headers import HEADER_KEY, read_header
-from anomalib_lite.edge.integrity import seal
+from anomalib_lite.edge.model_files.headers import HEADER_KEY, read_header
+from anomalib_lite.edge.model_files.integrity import seal
 
 
 def opener(path):

@@ -19,7 +19,7 @@ from anomalib_lite.detector.explainer import (
 )
 from anomalib_lite.detector.thumbnails import Gallery, GoodImage
 from anomalib_lite.edge import SettingsError
-from anomalib_lite.edge.headers import read_header
+from anomalib_lite.edge.model_files.headers import read_header
 from anomalib_lite.edge.prediction import Prediction, Region
 from anomalib_lite.edge.prepare import InputSpec, prepare
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.distillation.settings import DistillSettings
 from anomalib_lite.edge import InputSpec, SettingsError
-from anomalib_lite.edge.headers import read_header
+from anomalib_lite.edge.model_files.headers import read_header
 from anomalib_lite.edge.plain import plain, plain_fields
 from anomalib_lite.edge.prepare import as_spec
 from anomalib_lite.evaluation.settings import EvaluationSettings

@@ -103,8 +103,8 @@ def test_a_picture_of_one_colour_is_no_damage(value, optimise):
 @pytest.mark.parametrize("sampling", [0x111111, 0x211111, 0x221111, 0x411111])
 @pytest.mark.parametrize("optimise", [0, 1])
 def test_the_codes_of_whole_jpegs_of_any_shape_are_followed_to_their_end(size, sampling, optimise):
-    from anomalib_lite.edge.jpeg import read_layout
-    from anomalib_lite.edge.jpeg_entropy import follow_codes
+    from anomalib_lite.edge.pictures.jpeg import read_layout
+    from anomalib_lite.edge.pictures.jpeg_entropy import follow_codes
 
     frame = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
     options = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling, cv2.IMWRITE_JPEG_OPTIMIZE, optimise)

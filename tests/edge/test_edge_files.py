@@ -14,7 +14,7 @@ from anomalib_lite.edge.files import (
     sha256_file,
     write_bytes_atomic,
 )
-from anomalib_lite.edge.integrity import UNSEALED, seal, verify_seal
+from anomalib_lite.edge.model_files.integrity import UNSEALED, seal, verify_seal
 
 
 def left_in(folder):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from anomalib_lite.edge import FrameError, InputSpec, SettingsError, SourceError, read_frame
 from anomalib_lite.edge.frame_like import as_frame
-from anomalib_lite.edge.items import as_items, open_frames
+from anomalib_lite.edge.source_kinds.items import as_items, open_frames
 
 SPEC = InputSpec(16, 16)
 RGB = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)

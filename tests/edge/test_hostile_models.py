@@ -14,11 +14,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.edge import ModelFileError
-from anomalib_lite.edge.arrays_in_text import inflate, pack_array, unpack_array
-from anomalib_lite.edge.descriptions import FIELDS_KEY, fields_crc32
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.edge.integrity import UNSEALED, seal
-from anomalib_lite.edge.schema import Fields, Flag, Many, Named, Number, OrNull, Plain, Row, Text
+from anomalib_lite.edge.model_files.arrays_in_text import inflate, pack_array, unpack_array
+from anomalib_lite.edge.model_files.descriptions import FIELDS_KEY, fields_crc32
+from anomalib_lite.edge.model_files.integrity import UNSEALED, seal
+from anomalib_lite.edge.model_files.schema import (
+    Fields,
+    Flag,
+    Many,
+    Named,
+    Number,
+    OrNull,
+    Plain,
+    Row,
+    Text,
+)
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -297,7 +307,7 @@ def test_detectors_whose_tensors_do_not_fit_are_refused_when_loaded(padim_files,
     from safetensors.torch import load_file, save_file
 
     from anomalib_lite.detector.file_tensors import tensors_crc32
-    from anomalib_lite.edge.headers import HEADER_KEY, read_header
+    from anomalib_lite.edge.model_files.headers import HEADER_KEY, read_header
 
     source, target = padim_files[0], tmp_path / "x.safetensors"
     name = next(key for key in load_file(source) if key.startswith("scorer.") and "mean" in key)

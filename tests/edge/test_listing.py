@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from anomalib_lite.edge import SourceError, open_source
-from anomalib_lite.edge.globbing import list_glob
-from anomalib_lite.edge.listing import AGAIN, Listing, list_pictures
-from anomalib_lite.edge.picture_names import is_junk, is_picture
+from anomalib_lite.edge.pictures.names import is_junk, is_picture
+from anomalib_lite.edge.source_kinds.globbing import list_glob
+from anomalib_lite.edge.source_kinds.listing import AGAIN, Listing, list_pictures
 from anomalib_lite.edge.sources import open_good_images
 
 PNG = cv2.imencode(".png", np.zeros((4, 5, 3), np.uint8))[1].tobytes()

@@ -8,17 +8,18 @@ import sys
 
 import pytest
 
-from anomalib_lite.edge import AnomalibLiteError, files, ownership
+from anomalib_lite.edge import AnomalibLiteError, files
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.files import atomic_path, remove_leftovers, write_bytes_atomic
-from anomalib_lite.edge.ownership import LOCK, owned, owned_file
+from anomalib_lite.edge.runs import ownership
+from anomalib_lite.edge.runs.ownership import LOCK, owned, owned_file
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX systems")
 
 OWNER = """
 import sys, time
 from anomalib_lite.edge.files import atomic_path
-from anomalib_lite.edge.ownership import owned, owned_file
+from anomalib_lite.edge.runs.ownership import owned, owned_file
 hold = owned_file if sys.argv[2] == "file" else owned
 with hold(sys.argv[1]), atomic_path(sys.argv[1] + "/draft.bin") as draft:
     draft.write_bytes(b"half")
@@ -112,7 +113,7 @@ def test_two_owners_that_start_together_are_not_both_let_in(tmp_path):
     """The lock file of the first goes while the second waits: it must not hold a nameless one."""
     program = (
         "import sys, os\n"
-        "from anomalib_lite.edge.ownership import owned\n"
+        "from anomalib_lite.edge.runs.ownership import owned\n"
         "from anomalib_lite.edge.errors import SettingsError\n"
         "for turn in range(150):\n"
         "    try:\n"

@@ -13,7 +13,7 @@ import pytest
 from picture_files import encoded
 
 from anomalib_lite.edge import FrameError, SourceError, decode_frame, open_source, read_frame
-from anomalib_lite.edge.picture_header import peek_bytes, read_header
+from anomalib_lite.edge.pictures.header import peek_bytes, read_header
 
 PICTURE = np.arange(64 * 48 * 3, dtype=np.uint32).astype(np.uint8).reshape(64, 48, 3)
 SUFFIXES = (".jpg", ".png", ".bmp", ".tiff", ".webp", ".ppm", ".jp2", ".gif", ".avif", ".ras")

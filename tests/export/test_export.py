@@ -11,7 +11,7 @@ from onnx import TensorProto
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.edge import Calibration, ExportError, ModelFileError, SettingsError, prepare
 from anomalib_lite.edge.engines import OnnxRuntimeEngine, open_engine
-from anomalib_lite.edge.metadata import METADATA_KEY, EdgeMetadata, Probe
+from anomalib_lite.edge.model_files.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import Outputs, same_side
 from anomalib_lite.export import onnx_file, parity
 

@@ -11,7 +11,7 @@ from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.edge import ExportError, FrameError, ModelFileError, prepare
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import OnnxRuntimeEngine, open_engine
-from anomalib_lite.edge.metadata import EdgeMetadata, Probe
+from anomalib_lite.edge.model_files.metadata import EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import Outputs, extra_difference, kept_values, map_difference
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.prepare import InputSpec

@@ -9,7 +9,7 @@ import pytest
 from report_builders import NASTY, SPEC, Page, calibration
 
 from anomalib_lite.edge.prediction import make_prediction
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.report.explain import SIDE_PX, PairPicture, draw_pair, write_pairs
 from anomalib_lite.report.production import ProductionReport
 from anomalib_lite.report.production_page import render_production

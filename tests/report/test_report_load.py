@@ -16,7 +16,7 @@ from anomalib_lite.cli.main import app
 from anomalib_lite.data.parts import write_dataset
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import AnomalibLiteError, SourceError
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.evaluation import EvaluationSettings, evaluate
 from anomalib_lite.report.evaluation import render_report
 from anomalib_lite.report.load import load_evaluation

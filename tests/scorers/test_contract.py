@@ -18,7 +18,7 @@ from toy_scorers import DefectNet, Phrases, Toy, half_defective
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge import SettingsError
-from anomalib_lite.edge.headers import read_header
+from anomalib_lite.edge.model_files.headers import read_header
 from anomalib_lite.edge.prepare import prepare
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.metrics import auroc

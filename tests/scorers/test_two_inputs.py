@@ -23,8 +23,8 @@ from anomalib_lite.edge.benchmark import measure
 from anomalib_lite.edge.engines import open_engine
 from anomalib_lite.edge.inputs import Inputs, prepare_view, stacked
 from anomalib_lite.edge.measured import MeasuredSpec
-from anomalib_lite.edge.paired_source import PairedSource
-from anomalib_lite.edge.scoring import score_source
+from anomalib_lite.edge.runs.scoring import score_source
+from anomalib_lite.edge.source_kinds.paired_source import PairedSource
 from anomalib_lite.scorers import Scorer, Scores
 from anomalib_lite.scorers import registry as scorers_by_name
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from anomalib_lite.edge import listing
 from anomalib_lite.edge.errors import SourceError
-from anomalib_lite.edge.listing import is_folder, list_pictures
-from anomalib_lite.edge.picture_names import is_junk
+from anomalib_lite.edge.pictures.names import is_junk
+from anomalib_lite.edge.source_kinds import listing
+from anomalib_lite.edge.source_kinds.listing import is_folder, list_pictures
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:

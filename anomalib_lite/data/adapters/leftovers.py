@@ -11,7 +11,7 @@ from anomalib_lite.data.adapters.report import DatasetReport
 from anomalib_lite.data.masks import MASK_FOLDERS, read_mask_file
 from anomalib_lite.data.sample import Sample
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.listing import Listing, counted, list_pictures, some
+from anomalib_lite.edge.source_kinds.listing import Listing, counted, list_pictures, some
 
 
 def note_leftovers(report: DatasetReport, dataset: Dataset, samples: Sequence[Sample]) -> None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.edge.ownership import owned_file
+from anomalib_lite.edge.runs.ownership import owned_file
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Progress, no_progress
 from anomalib_lite.scorers.splits import cut, shuffled
 from anomalib_lite.scorers.training.checkpoints import Checkpoint, TrainingState

@@ -11,8 +11,8 @@ depends on all that was decoded before; what is lost there is the last bits of d
 from __future__ import annotations
 
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.jpeg import FrameHeader, Scan
-from anomalib_lite.edge.jpeg_bits import (
+from anomalib_lite.edge.pictures.jpeg import FrameHeader, Scan
+from anomalib_lite.edge.pictures.jpeg_bits import (
     END_OF_BLOCK,
     INVALID,
     Bits,

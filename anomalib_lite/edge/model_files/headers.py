@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from anomalib_lite.edge.descriptions import DETECTOR_HEADER, check_fields
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.file_kind import DETECTOR, other_kind
-from anomalib_lite.edge.schema import read_json
+from anomalib_lite.edge.model_files.descriptions import DETECTOR_HEADER, check_fields
+from anomalib_lite.edge.model_files.file_kind import DETECTOR, other_kind
+from anomalib_lite.edge.model_files.schema import read_json
 
 HEADER_KEY = "anomalib_lite"
 FORMAT = "anomalib_lite.detector"

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from anomalib_lite.edge.picture_header import HEAD_BYTES, sniff
+from anomalib_lite.edge.pictures.header import HEAD_BYTES, sniff
 
 
 def _words(text: str) -> frozenset[str]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.edge.file_lock import is_same_file, try_lock
 from anomalib_lite.edge.files import cannot_write, remove_leftovers
+from anomalib_lite.edge.runs.file_lock import is_same_file, try_lock
 
 LOCK = ".anomalib-lite.lock"
 _MOST = 200

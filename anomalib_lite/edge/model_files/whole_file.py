@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.file_kind import EDGE_FILE, other_kind
-from anomalib_lite.edge.graph_rules import check_graph
-from anomalib_lite.edge.metadata import METADATA_KEY
-from anomalib_lite.edge.onnx_wire import OnnxFile, read_onnx
+from anomalib_lite.edge.model_files.file_kind import EDGE_FILE, other_kind
+from anomalib_lite.edge.model_files.graph_rules import check_graph
+from anomalib_lite.edge.model_files.metadata import METADATA_KEY
+from anomalib_lite.edge.model_files.onnx_wire import OnnxFile, read_onnx
 from anomalib_lite.edge.outputs import Outputs
 
 _LONGEST_REASON = 300

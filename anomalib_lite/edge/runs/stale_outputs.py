@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anomalib_lite.edge.run_record import RUN_FILE
+from anomalib_lite.edge.runs.run_record import RUN_FILE
 
 _BY_OPTION = {"heatmaps": "heatmaps", "explain": "explanations", "report": "report.html"}
 _FOLDER_SUFFIX = ".png"

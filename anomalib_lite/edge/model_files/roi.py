@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.edge.arrays_in_text import inflate
+from anomalib_lite.edge.model_files.arrays_in_text import inflate
 
 
 def pack_roi(roi: NDArray[np.bool_]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from anomalib_lite.edge.errors import SourceError
-from anomalib_lite.edge.picture_names import (
+from anomalib_lite.edge.pictures.names import (
     DRAWN,
     GOOD_LABELS,
     IMAGE_SUFFIXES,

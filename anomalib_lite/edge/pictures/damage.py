@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.edge import jpeg_damage, tiff
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.picture_header import Header, png_chunks, riff_chunks
+from anomalib_lite.edge.pictures import jpeg_damage, tiff
+from anomalib_lite.edge.pictures.header import Header, png_chunks, riff_chunks
 
 _ZERO_TAIL_BYTES = 64
 _ELSEWHERE = 0.01

@@ -11,22 +11,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anomalib_lite.edge.arrays_in_text import pack_array, unpack_array
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.descriptions import (
+from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
+from anomalib_lite.edge.frames import Frame, decode_frame
+from anomalib_lite.edge.inputs import FRAMES, Inputs, View
+from anomalib_lite.edge.measured import MeasuredSpec
+from anomalib_lite.edge.model_files.arrays_in_text import pack_array, unpack_array
+from anomalib_lite.edge.model_files.descriptions import (
     DESCRIPTION,
     FIELDS_KEY,
     check_fields,
     check_threshold,
     fields_crc32,
 )
-from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
-from anomalib_lite.edge.frames import Frame, decode_frame
-from anomalib_lite.edge.inputs import FRAMES, Inputs, View
-from anomalib_lite.edge.integrity import SEAL_KEY, UNSEALED
-from anomalib_lite.edge.measured import MeasuredSpec
+from anomalib_lite.edge.model_files.integrity import SEAL_KEY, UNSEALED
+from anomalib_lite.edge.model_files.schema import read_json
 from anomalib_lite.edge.prepare import InputSpec
-from anomalib_lite.edge.schema import read_json
 
 METADATA_KEY = "anomalib_lite"
 FORMAT = "anomalib_lite.edge"

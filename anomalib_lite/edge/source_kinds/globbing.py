@@ -6,8 +6,8 @@ import glob
 import os
 from pathlib import Path
 
-from anomalib_lite.edge.listing import DOUBLE, JUNK, Listing, Walk
-from anomalib_lite.edge.picture_names import is_junk
+from anomalib_lite.edge.pictures.names import is_junk
+from anomalib_lite.edge.source_kinds.listing import DOUBLE, JUNK, Listing, Walk
 
 
 def list_glob(pattern: str, *, recursive: bool = True) -> Listing:

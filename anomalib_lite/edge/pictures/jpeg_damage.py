@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.jpeg import Layout, Scan, read_layout, stored_size
-from anomalib_lite.edge.jpeg_entropy import follow_codes
-from anomalib_lite.edge.picture_header import jpeg_restarts, peek_bytes
+from anomalib_lite.edge.pictures.header import jpeg_restarts, peek_bytes
+from anomalib_lite.edge.pictures.jpeg import Layout, Scan, read_layout, stored_size
+from anomalib_lite.edge.pictures.jpeg_entropy import follow_codes
 
 _ZERO_RUN = bytes(64)
 _LOST_GREY = 128  # what every sample is where no coefficient was decoded

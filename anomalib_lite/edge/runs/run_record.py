@@ -15,7 +15,7 @@ from typing import Any
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.files import sha256_file, write_bytes_atomic
-from anomalib_lite.edge.scoring import ScoredFrame
+from anomalib_lite.edge.runs.scoring import ScoredFrame
 
 FORMAT, FORMAT_VERSION = "anomalib_lite.run", 1
 RUN_FILE = "run.json"

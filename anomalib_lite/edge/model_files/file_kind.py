@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anomalib_lite.edge.errors import ModelFileError
-from anomalib_lite.edge.picture_header import sniff
+from anomalib_lite.edge.pictures.header import sniff
 
 EDGE_FILE, DETECTOR = "edge file (.onnx)", "detector (.safetensors)"
 ANY = "edge file (.onnx) or detector (.safetensors)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 
-from anomalib_lite.edge.onnx_wire import Node, OnnxFile, Tensor
+from anomalib_lite.edge.model_files.onnx_wire import Node, OnnxFile, Tensor
 
 _NAMES = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from anomalib_lite.edge.errors import FrameError
-from anomalib_lite.edge.picture_header import Header, read_header
-from anomalib_lite.edge.source_names import spelling_of
+from anomalib_lite.edge.pictures.header import Header, read_header
+from anomalib_lite.edge.source_kinds.source_names import spelling_of
 
 MAX_MEGAPIXELS = 100.0
 """Largest picture read unless another limit is given: 10,000 x 10,000 pixels."""

@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from anomalib_lite.edge.integrity import SEAL_KEY
-from anomalib_lite.edge.schema import (
+from anomalib_lite.edge.model_files.integrity import SEAL_KEY
+from anomalib_lite.edge.model_files.schema import (
     Fields,
     Flag,
     Many,

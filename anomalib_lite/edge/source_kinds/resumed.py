@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.edge.jobs import Job, Source
+from anomalib_lite.edge.source_kinds.jobs import Job, Source
 
 
 def resumed(source: Source, names: Sequence[str]) -> Source:

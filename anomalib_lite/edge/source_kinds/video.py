@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from anomalib_lite.edge.errors import SourceError
-from anomalib_lite.edge.jobs import Job, lost
+from anomalib_lite.edge.source_kinds.jobs import Job, lost
 
 
 class VideoSource:

@@ -7,8 +7,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from anomalib_lite.edge import tiff
 from anomalib_lite.edge.errors import FrameError
+from anomalib_lite.edge.pictures import tiff
 
 HEAD_BYTES = 64
 Peek: TypeAlias = Callable[[int, int], bytes]
