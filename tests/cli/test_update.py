@@ -237,7 +237,10 @@ def test_case_c30_defects_called_good_are_refused_and_named(run, shared_cases, t
     assert run("update", base, "--add", inside / "new", "--force")[0] == 0
 
 
-def test_scratched_parts_called_good_are_refused(run, part, scratched, tmp_path):
-    status, out, _ = run("update", part, "--add", write(tmp_path / "bad", scratched))
+def test_parts_with_a_spot_called_good_are_refused(run, part, good_frames, tmp_path):
+    spotted = [frame.copy() for frame in good_frames[:3]]
+    for frame in spotted:
+        frame[30:60, 30:60] = 255
+    status, out, _ = run("update", part, "--add", write(tmp_path / "bad", spotted))
     assert status == 1
     assert "the model rejects 3 of the 3 new images" in out
