@@ -271,3 +271,21 @@ def test_a_folder_of_that_name_without_results_or_named_itself_is_read(tmp_path)
     (tmp_path / "results.jsonl").write_text("")
     assert len(list_pictures(tmp_path).files) == 0
     assert len(list_pictures(tmp_path / "heatmaps").files) == 1
+
+
+@pytest.mark.parametrize(
+    ("folders", "told"),
+    [
+        (("gut", "schlecht"), True),
+        (("io", "n.io"), True),
+        (("bon", "mauvais"), True),
+        (("a", "Ausschuss"), True),
+        (("monday", "tuesday"), False),
+        (("gut",), False),
+    ],
+)
+def test_subfolders_that_name_what_is_bad_are_told_in_other_languages_too(tmp_path, folders, told):
+    for name in folders:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(b"")
+    assert list_pictures(tmp_path).labels() == (sorted(folders) if told else [])

@@ -54,12 +54,13 @@ _JUNK = frozenset(
 
 LABELS = _words(
     "good ok normal bad ng nok nio ko not_ok defect defects defective anomaly anomalies anomalous "
+    "gut schlecht io n.io defekt defekte fehler ausschuss bon mauvais buono difettoso bueno malo "
     "abnormal faulty fault reject rejects rejected scrap train test validation val ground_truth "
     "gt mask masks label labels annotations heatmaps explanations"
 )
 """Folder names that say what the pictures in them are."""
 
-GOOD_LABELS = _words("good ok normal train")
+GOOD_LABELS = _words("good ok normal train gut io bon buono bueno")
 """Those of them that hold good pictures."""
 
 
