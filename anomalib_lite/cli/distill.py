@@ -46,6 +46,15 @@ class Pictures:
             help="Pictures to draw (fractals, textures, shapes) beside the folders.",
         ),
     ] = 2000
+    fine: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Fine regular textures to draw (meshes, knurls, rasters, weaves), for parts that "
+            "look so.",
+        ),
+    ] = 0
     crop: Annotated[int, typer.Option(metavar="PIXELS", help="Side of a crop.")] = 160
 
 
@@ -218,7 +227,11 @@ def _pool(pictures: Pictures, seed: int) -> PicturePool:
 
     with progress_bar() as progress:
         pool = PicturePool(
-            pictures.pictures or [], procedural=pictures.procedural, seed=seed, progress=progress
+            pictures.pictures or [],
+            procedural=pictures.procedural,
+            fine=pictures.fine,
+            seed=seed,
+            progress=progress,
         )
     err = console(stderr=True)
     err.print(f"{sum(map(len, pool.groups))} pictures, {pool.bytes / 1e6:.0f} MB in memory")

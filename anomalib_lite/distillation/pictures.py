@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.data.pictures import draw_marks, procedural_picture
+from anomalib_lite.data.pictures.fine import fine_texture
 from anomalib_lite.edge.errors import FrameError, SourceError
 from anomalib_lite.edge.sources import Job, SourceLike, open_source
 from anomalib_lite.scorers.base import Progress, no_progress
@@ -25,13 +26,14 @@ class PicturePool:
     Args:
         sources: folders, globs or lists of images; each gets the same share of the crops.
         procedural: number of procedural pictures, another source of the same rank.
+        fine: number of fine regular textures, one more.
         side: pixels.
-        seed: of the procedural pictures.
+        seed: of the drawn pictures.
         progress: called while they are read and drawn.
 
     Attributes:
         groups: pictures by source.
-        procedural: how many of them are procedural.
+        procedural: how many of them are drawn, fine textures included.
         skipped: image name -> why it is not used.
 
     Raises:
@@ -43,15 +45,18 @@ class PicturePool:
         sources: Sequence[SourceLike],
         *,
         procedural: int = 0,
+        fine: int = 0,
         side: int = 288,
         seed: int = 0,
         progress: Progress = no_progress,
     ) -> None:
         self.skipped: dict[str, str] = {}
-        self.procedural = procedural
+        self.procedural = procedural + fine
         self.groups = [self._read(source, side, progress) for source in sources]
         if procedural:
-            self.groups.append(draw_pictures(procedural, seed, progress))
+            self.groups.append(draw_pictures(procedural_picture, procedural, seed, progress))
+        if fine:
+            self.groups.append(draw_pictures(fine_texture, fine, seed, progress))
         self.groups = [group for group in self.groups if group]
         if not self.groups:
             raise SourceError(
@@ -99,12 +104,17 @@ Picture = NDArray[np.uint8]
 Batch = NDArray[np.uint8]
 
 
-def draw_pictures(count: int, seed: int, progress: Progress = no_progress) -> list[Picture]:
-    """So many procedural pictures, square."""
+def draw_pictures(
+    draw: Callable[[np.random.Generator, tuple[int, int]], Picture],
+    count: int,
+    seed: int,
+    progress: Progress = no_progress,
+) -> list[Picture]:
+    """So many drawn pictures, square."""
     pictures = []
     for index in range(count):
         rng = np.random.default_rng([seed, index])
-        pictures.append(procedural_picture(rng, (PROCEDURAL_SIDE, PROCEDURAL_SIDE)))
+        pictures.append(draw(rng, (PROCEDURAL_SIDE, PROCEDURAL_SIDE)))
         progress("drawing pictures", index + 1, count)
     return pictures
 

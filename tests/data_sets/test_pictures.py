@@ -5,6 +5,7 @@ import pytest
 
 from anomalib_lite.data.pictures import draw_marks, procedural_picture
 from anomalib_lite.data.pictures.fields import FIELDS, spread
+from anomalib_lite.data.pictures.fine import PATTERNS, fine_texture
 from anomalib_lite.data.pictures.made import KINDS, made_thing
 from anomalib_lite.data.pictures.scenes import random_shape
 
@@ -102,3 +103,31 @@ def test_the_ridges_of_a_thread_repeat_along_the_rod():
         spectrum = np.abs(np.fft.rfft((line - line.mean()) * np.hanning(len(line))))
         found += bool(spectrum[4:].max() > spectrum[1:4].max())
     assert found >= 5
+
+
+@pytest.mark.parametrize("size_hw", [(64, 64), (40, 90)])
+def test_fine_textures_are_full_of_contrast_at_a_few_pixels_and_depend_on_the_seed_alone(size_hw):
+    fine = 0
+    for seed in range(20):
+        picture = fine_texture(np.random.default_rng(seed), size_hw)
+        assert picture.shape == (*size_hw, 3)
+        assert picture.dtype == np.uint8
+        np.testing.assert_array_equal(picture, fine_texture(np.random.default_rng(seed), size_hw))
+        grey = picture.mean(axis=2)
+        spectrum = np.abs(np.fft.fft2(grey - grey.mean())) ** 2
+        rows, columns = np.meshgrid(
+            np.fft.fftfreq(size_hw[0]), np.fft.fftfreq(size_hw[1]), indexing="ij"
+        )
+        short = np.hypot(rows, columns) > 1 / 16  # waves below 16 pixels
+        fine += spectrum[short].sum() > 0.3 * spectrum.sum()
+    assert fine >= 14
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.__name__)
+def test_patterns_repeat_and_fill_the_range(pattern):
+    v, u = np.mgrid[:12, :12].astype(np.float32) / np.float32(4)
+    values = pattern(np.random.default_rng(2), u, v)
+    assert values.shape == (12, 12)
+    assert np.ptp(values) > 0.2
+    assert values.min() >= -1e-6
+    assert values.max() <= 1 + 1e-6

@@ -201,7 +201,9 @@ def test_held_out_crops_are_shown_to_the_teacher_once(pool, monkeypatch):
     extract = teacher.extract
     monkeypatch.setattr(teacher, "extract", lambda p: batches.append(len(p)) or extract(p))
     distillation(pool, teacher, steps=6).run()
-    assert len(batches) == 2 * 3 + 6 + 4  # statistics, steps, held-out crops
+    # Statistics, steps, held-out crops; one more picture where the grids are tried.
+    assert batches.count(SMALL["batch_size"]) == 2 * 3 + 6 + 4
+    assert len(batches) - batches.count(SMALL["batch_size"]) <= 1
 
 
 def test_a_checkpoint_of_another_run_is_refused(pool, teacher, tmp_path):
@@ -337,3 +339,9 @@ def test_a_run_on_a_device_gives_the_weights_of_the_cpu(
         network = found.network()
     for name, value in expected.network().state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_fine_textures_are_a_group_of_their_own():
+    made = PicturePool([], procedural=2, fine=3)
+    assert [len(group) for group in made.groups] == [2, 3]
+    assert made.procedural == 5
