@@ -151,8 +151,7 @@ def deep_folder(good_folder, tmp_path):
     folder = tmp_path / "deep"
     folder.mkdir()
     for path in sorted(good_folder.iterdir()):
-        grey = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY)
-        cv2.imwrite(str(folder / path.name), grey.astype(np.uint16) * 16)
+        cv2.imwrite(str(folder / path.name), cv2.imread(str(path)).astype(np.uint16) * 16)
     return folder
 
 

@@ -285,13 +285,13 @@ def test_every_kind_of_frame_goes_all_the_way(spec, convert, good_frames, tmp_pa
 
 def test_a_sample_larger_than_needed_is_shrunk_in_its_shape(padim):
     side = streams_module._SAMPLE_SIDE
-    frame = np.full((2 * side, side, 3), 90, np.uint8)
-    frame[: side // 2] = 200
+    frame = np.full((2 * side, side, 3), (90, 80, 70), np.uint8)
+    frame[: side // 2] = (200, 190, 180)
     stream = ImageStream(Stated([frame], 1), padim.backbone, replace(padim.spec, aspect=None))
     list(stream)
     assert stream.samples[0].shape == (side, side // 2, 3)
-    assert (stream.samples[0][: side // 4] == 200).all()
-    assert (stream.samples[0][side // 4 :] == 90).all()
+    assert (stream.samples[0][: side // 4] == (200, 190, 180)).all()
+    assert (stream.samples[0][side // 4 :] == (90, 80, 70)).all()
 
 
 @pytest.mark.parametrize("shape", [(640, 500), (640, 500, 1), (640, 500, 3), (640, 500, 4)])
