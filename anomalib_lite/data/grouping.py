@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.pictures.names import VIDEO_SUFFIXES
 
 AUTO, NONE, FOLDER, BLOCK = "auto", "none", "folder", "block:"
 _VIDEO_FRAME = re.compile(r"(.+)#(\d{6,})")
@@ -47,7 +48,7 @@ def groups_of(names: Sequence[str], rule: str) -> list[str] | None:
 
 def _video_blocks(names: Sequence[str]) -> list[str] | None:
     """Neighbours in a video show one part: blocks of a second, fewer frames where it is short."""
-    found = [_VIDEO_FRAME.fullmatch(name) for name in names]
+    found = [_frame_of_video(name) for name in names]
     counts: dict[str, int] = {}
     for match in found:
         if match:
@@ -61,6 +62,12 @@ def _video_blocks(names: Sequence[str]) -> list[str] | None:
     return [
         f"{match[1]}, block {int(match[2]) // blocks[match[1]]}" if match else "" for match in found
     ]
+
+
+def _frame_of_video(name: str) -> re.Match[str] | None:
+    """The video and the number of a frame; None for a picture, or for arrays in memory."""
+    match = _VIDEO_FRAME.fullmatch(name)
+    return match if match and Path(match[1]).suffix.lower() in VIDEO_SUFFIXES else None
 
 
 def _blocks(count: int, rule: str) -> list[str]:

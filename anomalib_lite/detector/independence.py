@@ -144,7 +144,9 @@ def _groups(
 ) -> Sequence[Hashable] | None:
     """The group of each usable image; None where nothing is grouped."""
     if isinstance(group_by, str):
-        return groups_of(names, group_by)
+        # Below a video there is only the number of a frame.
+        video = stream.source.name.replace("\\", "/").rpartition("/")[2]
+        return groups_of([f"{video}{n}" if n.startswith("#") else n for n in names], group_by)
     if len(group_by) != stream.size:
         raise SettingsError(
             f"{len(group_by)} groups for {stream.size} images; give one for each image of the "

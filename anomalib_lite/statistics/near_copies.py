@@ -30,6 +30,7 @@ _COARSE = 16
 _NEAREST = 2
 _REFERENCE_PAIRS = 300
 _FEWEST = 8
+_FEWEST_KIN, _KIN = 8, 8
 
 
 def small_pictures(frame: NDArray[Any], bit_depth: int = 8) -> NDArray[np.uint8]:
@@ -77,8 +78,9 @@ def near_copies(pictures: Sequence[NDArray[np.uint8]], seed: int = 0) -> list[tu
     drawn = np.random.default_rng(seed).integers(0, count, (_REFERENCE_PAIRS, 2))
     drawn = drawn[drawn[:, 0] != drawn[:, 1]]
     least, least_near = _least(far, drawn, SHARED), _least(near, drawn, SHARED_NEAR)
+    coarse = _coarse(far)
     found = []
-    for first, others in enumerate(_alike(far)):
+    for first, others in enumerate(_alike(coarse)):
         phases = _phases(far[first])
         found += [
             (min(first, second), max(first, second))
@@ -86,7 +88,32 @@ def near_copies(pictures: Sequence[NDArray[np.uint8]], seed: int = 0) -> list[tu
             if _peak(phases, _phases(far[second])) >= least
             and shared_detail(near[first], near[second]) >= least_near
         ]
-    return found
+    groups = joined(count, found)
+    return [pair for pair in found if _stands_out(pair, groups, coarse, far, near)]
+
+
+def _stands_out(
+    pair: tuple[int, int],
+    groups: NDArray[np.int64],
+    coarse: NDArray[np.float32],
+    far: Sequence[NDArray[np.uint8]],
+    near: Sequence[NDArray[np.uint8]],
+) -> bool:
+    """Whether two pictures share more than each does with others of its kind.
+
+    A set may hold several kinds of part, of which all share much within and little across.
+    """
+    for one, other in (pair, pair[::-1]):
+        ranked = np.argsort(_distances(coarse, one), kind="stable")
+        kin = ranked[: max(_FEWEST_KIN, len(ranked) // 4)]
+        kin = kin[groups[kin] != groups[one]]
+        drawn = np.array([(one, third) for third in kin[:: max(1, len(kin) // _KIN)]])
+        if len(drawn) and not (
+            shared_detail(far[one], far[other]) >= _least(far, drawn, SHARED)
+            and shared_detail(near[one], near[other]) >= _least(near, drawn, SHARED_NEAR)
+        ):
+            return False
+    return True
 
 
 def _least(pictures: Sequence[NDArray[np.uint8]], drawn: NDArray[np.int64], share: float) -> float:
@@ -111,20 +138,28 @@ def joined(count: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     return np.array([root(item) for item in range(count)], np.int64)
 
 
-def _alike(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[list[int]]:
-    """For each picture those to compare it with, each pair once."""
-    count = len(pictures)
+def _coarse(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """What tells pictures apart at a glance `(n, 256)`, around its mean."""
     size = (_COARSE, _COARSE)
-    coarse = np.stack(
-        [cv2.resize(item, size, interpolation=cv2.INTER_AREA).ravel() for item in pictures]
-    ).astype(np.float32)
+    rows = [cv2.resize(item, size, interpolation=cv2.INTER_AREA).ravel() for item in pictures]
+    coarse: NDArray[np.float32] = np.stack(rows).astype(np.float32)
     coarse -= coarse.mean(axis=0)
-    squares = (coarse**2).sum(axis=1)
+    return coarse
+
+
+def _distances(coarse: NDArray[np.float32], one: int) -> NDArray[np.float32]:
+    """Squared distances of all pictures to one of them, infinite to itself `(n,)`."""
+    distances: NDArray[np.float32] = np.square(coarse - coarse[one]).sum(axis=1)
+    distances[one] = np.inf
+    return distances
+
+
+def _alike(coarse: NDArray[np.float32]) -> Iterator[list[int]]:
+    """For each picture those to compare it with, each pair once."""
+    count = len(coarse)
     seen: set[tuple[int, int]] = set()
     for first in range(count):
-        distances = squares - 2 * coarse @ coarse[first]
-        distances[first] = np.inf
-        nearest = np.argsort(distances, kind="stable")[:_NEAREST].tolist()
+        nearest = np.argsort(_distances(coarse, first), kind="stable")[:_NEAREST].tolist()
         following = [first + 1] if first + 1 < count else []
         others = []
         for second in dict.fromkeys(nearest + following):

@@ -64,7 +64,10 @@ def test_the_same_images_give_the_same_report(found, mixed):
 def test_fitting_without_suspects_equals_fitting_on_the_others_and_says_so(found, mixed):
     detector = fit_without_suspects(small(), mixed, found)
     plain = small().fit([mixed[i] for i in range(24) if i not in BAD])
-    assert detector.data.records == plain.data.records
+    without_names, plainly = (
+        [record._replace(name="") for record in one.data.records] for one in (detector, plain)
+    )
+    assert without_names == plainly
     assert detector.predict(mixed[3]).score == plain.predict(mixed[3]).score
     assert detector.calibration.scores == plain.calibration.scores
     assert detector.calibration.method == (

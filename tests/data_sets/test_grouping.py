@@ -24,6 +24,7 @@ NAMES = ["a/part07_1.png", "a/part07_2.png", "b/part08_1.png", "top.png"]
             [f"v.mp4, block {i // 2}" for i in range(20)],
         ),
         (["v.mp4#000001", "x.png"], "auto", ["v.mp4, block 1", ""]),
+        (["frames in memory#000001", "frames in memory#000002"], "auto", None),
         (["scan.tif#2", "scan.tif#3"], "auto", None),  # pages are pictures of their own
     ],
 )

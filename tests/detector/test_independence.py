@@ -3,6 +3,7 @@
 import runpy
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -126,3 +127,16 @@ def test_case_c02_copies_promise_no_more_than_the_photographs(copies_case):
     assert unique.calibration.operating.parts == 25
     rejected = sum(item.is_anomalous for item in copies.predict(copies_case / "new_good"))
     assert rejected <= 6
+
+
+def test_neighbours_in_a_video_stay_together(tmp_path):
+    video = tmp_path / "line.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 96))
+    for index in range(40):
+        frame = render("kit", seed=2, index=index, size=96).image
+        writer.write(frame[:, :, ::-1].copy())
+    writer.release()
+    fitted = small().fit(video)
+    assert fitted.calibration.operating.parts == 10
+    assert fitted.data.records[5].origin == "line.avi, block 1"
+    assert small().fit(video, group_by="none").calibration.operating.parts == 40
