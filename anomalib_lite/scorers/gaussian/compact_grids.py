@@ -20,8 +20,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.scorers.gaussian.moments import counted, inverse_cholesky, too_few, zeros
+from anomalib_lite.edge.errors import FitError
+from anomalib_lite.scorers.gaussian.moments import (
+    counted,
+    inverse_cholesky,
+    precise_and_weighted,
+    require_channels,
+    too_few,
+    zeros,
+)
 from anomalib_lite.scorers.gaussian.nested_grids import SharedGrids
 
 
@@ -77,10 +84,7 @@ class SharedMoments(nn.Module):
 
     def reset(self, widths: Sequence[int]) -> None:
         """Start from nothing with given channels per layer."""
-        if min(widths) < 1:
-            raise SettingsError(
-                f"num_features is too small: the draw left a grid without a channel {widths}"
-            )
+        require_channels(widths)
         tree, device = self.grids.tree, self.finest.device
         self.count_ = torch.zeros((), dtype=torch.int64, device=device)
         for layer, width in enumerate(widths):
@@ -101,10 +105,7 @@ class SharedMoments(nn.Module):
         images = nodes[0].shape[1]
         device = self.finest.device
         self.count_ = counted(self.count_, sign, images, weights)
-        precise = [part.to(device).double() for part in nodes]
-        weighted = precise
-        if weights is not None:
-            weighted = [weights.to(device)[:, None] * part for part in precise]
+        precise, weighted = precise_and_weighted(nodes, weights, device)
         for layer, part in enumerate(weighted):
             self.sums(layer).add_(part.sum(dim=1), alpha=sign)
             self.products(layer).add_(self._products(precise, part, layer), alpha=sign)

@@ -74,10 +74,7 @@ class NestedMoments(nn.Module):
 
     def reset(self, widths: Sequence[int]) -> None:
         """Start from nothing with given channels per level."""
-        if min(widths) < 1:
-            raise SettingsError(
-                f"num_features is too small: the draw left a grid without a channel {widths}"
-            )
+        require_channels(widths)
         device = statistics_device(self.count_.device)
         self.count_ = torch.zeros((), dtype=torch.int64, device=device)
         for level, width in enumerate(widths):
@@ -97,11 +94,9 @@ class NestedMoments(nn.Module):
         images = nodes[0].shape[1]
         device = self.sums(0).device
         self.count_ = counted(self.count_, sign, images, weights)
-        precise = [part.to(device).double() for part in nodes]
-        for level, part in enumerate(precise):
+        precise, weighted = precise_and_weighted(nodes, weights, device)
+        for level, part in enumerate(weighted):
             row = self._row(precise, level)
-            if weights is not None:
-                part = weights.to(device)[:, None] * part
             self.sums(level).add_(part.sum(dim=1), alpha=sign)
             self.products(level).baddbmm_(part.transpose(1, 2), row, alpha=sign)
 
@@ -153,6 +148,24 @@ def counted(count: Tensor, sign: int, images: int, weights: Tensor | None) -> Te
     if weights is None:
         return count + sign * images
     return put(count.cpu() + sign * weights.sum().cpu(), count.device)
+
+
+def precise_and_weighted(
+    nodes: Sequence[Tensor], weights: Tensor | None, device: torch.device
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Nodes `(P, N, c)` in float64 on a device, and the same with each image by its weight."""
+    precise = [part.to(device).double() for part in nodes]
+    if weights is None:
+        return precise, precise
+    return precise, [weights.to(device)[:, None] * part for part in precise]
+
+
+def require_channels(widths: Sequence[int]) -> None:
+    """Raise `SettingsError` unless the draw left every grid a channel."""
+    if min(widths) < 1:
+        raise SettingsError(
+            f"num_features is too small: the draw left a grid without a channel {widths}"
+        )
 
 
 def zeros(shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers.gaussian.moments import (
     NestedMoments,
     counted,
     inverse_cholesky,
+    precise_and_weighted,
+    require_channels,
     too_few,
     zeros,
 )
@@ -87,10 +88,7 @@ class PooledMoments(nn.Module):
 
     def reset(self, widths: Sequence[int]) -> None:
         """Start from nothing with given channels per level."""
-        if min(widths) < 1:
-            raise SettingsError(
-                f"num_features is too small: the draw left a grid without a channel {widths}"
-            )
+        require_channels(widths)
         device = statistics_device(self.count_.device)
         self.count_ = torch.zeros((), dtype=torch.int64, device=device)
         for level, width in enumerate(widths):
@@ -108,10 +106,7 @@ class PooledMoments(nn.Module):
         """
         device = self.sums(0).device
         self.count_ = counted(self.count_, sign, nodes[0].shape[1], weights)
-        precise = [part.to(device).double() for part in nodes]
-        weighted = precise
-        if weights is not None:
-            weighted = [weights.to(device)[:, None] * part for part in precise]
+        precise, weighted = precise_and_weighted(nodes, weights, device)
         for level, part in enumerate(weighted):
             self.sums(level).add_(part.sum(dim=1), alpha=sign)
             self.products(level).add_(self._products(part, precise, level), alpha=sign)
