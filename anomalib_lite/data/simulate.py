@@ -48,6 +48,8 @@ def simulate_defect(
     kind: DefectKind,
     rng: np.random.Generator,
     inside: NDArray[np.bool_] | None = None,
+    *,
+    diameter_px: tuple[float, float] | None = None,
 ) -> SimulatedDefect:
     """Put one defect into a good frame.
 
@@ -59,9 +61,12 @@ def simulate_defect(
             surroundings, another colour, blur, or a displacement.
         rng: source of shape, size, strength and place.
         inside: region of interest, bool `(h, w)`; the defect starts inside and is cut at its edge.
+        diameter_px: smallest and largest diameter, pixels of the frame; None takes 4 to 40 % of
+            its shorter side. Each size between them is as likely on a logarithmic scale.
     """
     centre = _place(frame, inside, rng)
-    diameter = float(np.exp(rng.uniform(*np.log(_DIAMETER)))) * min(frame.shape[:2])
+    shares = _DIAMETER if diameter_px is None else np.array(diameter_px) / min(frame.shape[:2])
+    diameter = float(np.exp(rng.uniform(*np.log(shares)))) * min(frame.shape[:2])
     shape = _curve if kind == "scratch" else _blob
     mask = shape(frame.shape[:2], centre, diameter, rng)
     if inside is not None:

@@ -85,3 +85,20 @@ def test_light_changes_by_at_most_five_per_cent(frames):
         lit = harmless_change(grey, "light", np.random.default_rng(seed)).astype(int)
         assert np.abs(lit - 128).max() <= 13
     assert HARMLESS_KINDS == ("shift", "light")
+
+
+def test_the_size_of_a_defect_can_be_asked_for():
+    plain = np.full((200, 300, 3), 128, np.uint8)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        mask = simulate_defect(plain, plain, "stain", rng, diameter_px=(20, 20)).mask
+        # Outlines are wavy and stretched, areas are not far from that of the circle.
+        assert 0.4 < (mask > 0).sum() / (np.pi * 10**2) < 2.5
+
+
+@pytest.mark.parametrize("kind", DEFECT_KINDS)
+def test_the_size_that_is_drawn_by_default_is_a_share_of_the_shorter_side(frames, kind):
+    side = min(frames[0].shape[:2])
+    rng = np.random.default_rng(7)
+    asked = simulate_defect(*frames, kind, rng, diameter_px=(0.04 * side, 0.4 * side))
+    np.testing.assert_array_equal(asked.mask, made(frames, kind, 7).mask)
