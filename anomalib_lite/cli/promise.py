@@ -19,15 +19,18 @@ def report_promise(fitted: Detector) -> None:
 
     from anomalib_lite.detector.resting import explain_resting
     from anomalib_lite.edge.promise import percent
+    from anomalib_lite.edge.rates import distinct_rows, out_of_reach
 
     screen, calibration = console(), fitted.calibration
     table = Table("asked", "threshold", "rejected on average", "at most (95 %)", "parts")
-    for point in calibration.at_rates():
+    points = calibration.at_rates()
+    for row in distinct_rows(points):
+        point = row.point
         figures = (f"{point.threshold:.4g}", percent(point.false_reject_rate))
-        table.add_row(
-            percent(point.requested), *figures, percent(point.upper_bound), str(point.parts)
-        )
+        table.add_row(row.words, *figures, percent(point.upper_bound), str(point.parts))
     screen.print(table)
+    if missing := out_of_reach(points):
+        screen.print(missing, markup=False, soft_wrap=True)
     found = fitted.independence
     for line in () if found is None else found.explain():
         screen.print(line, markup=False, style="yellow", soft_wrap=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor, nn
 
 from anomalib_lite.backbones import Backbone
 from anomalib_lite.scorers import MergesBackbone, Scorer, Scores, as_able
+from anomalib_lite.scorers.placing import placed
 
 
 class DetectorGraph(nn.Module):
@@ -26,7 +28,7 @@ class DetectorGraph(nn.Module):
     def scores(self, prepared: Tensor | Mapping[str, Tensor]) -> Scores:
         """Frames uint8 `(N, H, W, 3)`, or prepared inputs by name -> scores."""
         scores: Scores = self.scorer(self.backbone.read(prepared))
-        return scores
+        return replace(scores, map=placed(scores.map, self.scorer.layout))
 
     def forward(self, frames_nhwc: Tensor, *measured: Tensor) -> tuple[Tensor, ...]:
         """Inputs in the backbone's order -> score `(N,)`, map `(N, h, w)`, extras by name."""

@@ -52,23 +52,61 @@ def rests_on(data: FittedData, calibration: Calibration, most: int = _SHOWN) -> 
     return found
 
 
+class Without(NamedTuple):
+    """The images that a threshold rests on.
+
+    Attributes:
+        oddest: at or above the threshold, highest first, at most three.
+        together: threshold without all of them.
+    """
+
+    oddest: list[Resting]
+    together: float
+
+
+def threshold_without(data: FittedData, calibration: Calibration) -> Without:
+    """What the threshold would be without the oddest images that set it, each and together."""
+    threshold = calibration.threshold
+    oddest = [item for item in rests_on(data, calibration) if _score(item.record) >= threshold]
+    shown = {item.record.shows for item in oddest}
+    others = [
+        record for record in data.records if record.score is not None and record.shows not in shown
+    ]
+    return Without(oddest, _threshold(others, calibration) if others else threshold)
+
+
 def explain_resting(data: FittedData, calibration: Calibration) -> str:
-    """One line where one image alone moves the threshold by more than 5 %; else empty."""
-    found = rests_on(data, calibration, 1)
+    """One line where up to three images move the threshold by more than 5 %; else empty."""
     operating = calibration.operating
-    if not found or operating.threshold <= 0 or found[0].record.score is None:
+    if operating.threshold <= 0:
         return ""
-    lower = 1 - found[0].without / operating.threshold
-    if lower < _NOTABLE or _score(found[0].record) < operating.threshold:
+    oddest, together = threshold_without(data, calibration)
+
+    def lower(threshold: float) -> float:
+        return 1 - threshold / operating.threshold
+
+    moving = [item for item in oddest if lower(item.without) >= _NOTABLE]
+    if len(moving) == 1:
+        words = (
+            f"the threshold rests on {moving[0].name}: without it, it would be "
+            f"{moving[0].without:.4g}, {percent(lower(moving[0].without))} lower"
+        )
+    elif oddest and (moving or lower(together) >= _NOTABLE):
+        each = ", ".join(f"without {item.name} {item.without:.4g}" for item in oddest)
+        words = (
+            f"the threshold rests on {_listed([item.name for item in oddest])}: it would be {each}"
+            f"; without all of them {together:.4g}, {percent(lower(together))} lower"
+        )
+    else:
         return ""
-    words = (
-        f"the threshold rests on {found[0].name}: without it, it would be {found[0].without:.4g}, "
-        f"{percent(lower)} lower"
-    )
     if operating.requested < _OTHER_RATE:
         loose = calibration.with_rate(_OTHER_RATE).threshold
         words += f"; at {percent(_OTHER_RATE)} it would be {loose:.4g}"
     return words
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _threshold(records: Sequence[ImageRecord], calibration: Calibration) -> float:

@@ -47,6 +47,7 @@ def write_fit(detector: Detector, source: Source, path: str | Path) -> Path:
 def render_fit(detector: Detector, source: Source) -> str:
     """The page as HTML text."""
     from anomalib_lite.detector.resting import explain_resting, rests_on
+    from anomalib_lite.edge.rates import distinct_rows, out_of_reach
 
     calibration, data = detector.calibration, detector.data
     operating = calibration.operating
@@ -66,18 +67,23 @@ def render_fit(detector: Detector, source: Source) -> str:
         )
     ]
     if words := explain_resting(data, calibration):
-        body.append(hint("One image sets the threshold", f"{words}.", "bad"))
+        body.append(hint("Few images set the threshold", f"{words}.", "bad"))
+    points = calibration.at_rates()
     rows = [
         [
-            Cell(percent(point.requested), point.requested),
-            Cell(f"{point.threshold:.4g}", point.threshold),
-            Cell(percent(point.false_reject_rate), point.false_reject_rate),
-            Cell(percent(point.upper_bound), point.upper_bound),
+            Cell(row.words, row.asked[0]),
+            Cell(f"{row.point.threshold:.4g}", row.point.threshold),
+            Cell(percent(row.point.false_reject_rate), row.point.false_reject_rate),
+            Cell(percent(row.point.upper_bound), row.point.upper_bound),
         ]
-        for point in calibration.at_rates()
+        for row in distinct_rows(points)
     ]
     heads = ["asked", "threshold", "rejected on average", "at most, 95 % confidence"]
-    body.append(section("Other rates", table(heads, rows)))
+    missing = out_of_reach(points)
+    body.append(
+        section("Other rates", table(heads, rows), tag("p", f"{missing}.") if missing else None)
+    )
+    body.append(_oddest(detector))
     resting = rests_on(data, calibration, MOST_PICTURES)
     captions = {
         item.name: f"held-out score {item.record.score or 0.0:.4g} · threshold without it "
@@ -87,6 +93,31 @@ def render_fit(detector: Detector, source: Source) -> str:
     body.append(_pictures("The good images with the highest scores", detector, source, captions))
     lead = f"{shorten(data.source)}: {detector.scorer.name} on {detector.backbone.name}."
     return page("Fit", lead, body, _closing())
+
+
+def _oddest(detector: Detector) -> Markup | None:
+    """The images that set the threshold, and what it would be without each and without all."""
+    from anomalib_lite.detector.resting import threshold_without
+
+    threshold = detector.calibration.threshold
+    oddest, together = threshold_without(detector.data, detector.calibration)
+    if not oddest:
+        return None
+
+    def row(words: str, score: float | None, without: float) -> list[Cell]:
+        change = 0.0 if threshold == 0 else without / threshold - 1
+        return [
+            Cell(words),
+            Cell("", None) if score is None else Cell(f"{score:.4g}", score),
+            Cell(f"{without:.4g}", without),
+            Cell(f"{100 * change:+.1f} %", change),
+        ]
+
+    rows = [row(shorten(item.name), item.record.score, item.without) for item in oddest]
+    if len(oddest) > 1:
+        rows.append(row("all of them", None, together))
+    heads = ["good image", "held-out score", "threshold without it", "change"]
+    return section("What the threshold rests on", table(heads, rows))
 
 
 def write_refused(

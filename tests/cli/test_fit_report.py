@@ -26,7 +26,10 @@ def test_a_fit_shows_rates_and_pictures_what_its_threshold_rests_on(run, good_fr
     for rate in ("0.5 %", "1 %", "2 %", "5 %"):
         assert rate in out
     page = (tmp_path / "part.fit.html").read_text()
-    assert "One image sets the threshold" in page
+    assert "Few images set the threshold" in page
+    assert "What the threshold rests on" in page
+    assert out.count("0.5 %, 1 %, 2 %, 5 %") == 1  # twelve images: one threshold for all rates
+    assert "can promise less: 5 % from 19, 2 % from 49, 1 % from 99, 0.5 % from 199" in out
     assert page.count("<img") >= 12
     _, told, _ = run("info", part, "--json")
     calibration = json.loads(told)["calibration"]

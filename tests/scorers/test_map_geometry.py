@@ -1,11 +1,12 @@
 """Maps point at what was seen, at any size: multiples of the stride and all others."""
 
 import math
+from copy import copy
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -14,9 +15,11 @@ from anomalib_lite.backbones import create_backbone
 from anomalib_lite.backbones.base import Backbone
 from anomalib_lite.backbones.cells import CellAxis, resampling
 from anomalib_lite.backbones.features import FeatureLayout, LayerInfo
+from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.edge import InputSpec, SettingsError
 from anomalib_lite.edge.prediction import find_regions
-from anomalib_lite.scorers import FitContext, FrameBatch, create_scorer
+from anomalib_lite.scorers import FitContext, FrameBatch, Scorer, Scores, create_scorer
+from anomalib_lite.scorers.fusion.create import create_fusion
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur, OntoGrid
 from anomalib_lite.scorers.student_teacher.efficientad_maps import MapHead
 
@@ -76,6 +79,11 @@ class Pictures:
     def __iter__(self):
         yield FrameBatch(self.frames, self.indices, self.features)
 
+    def subset(self, indices):
+        narrowed = copy(self)
+        narrowed.frames, narrowed.indices = self.frames[indices], self.indices[indices]
+        return narrowed
+
     def features(self, frames):
         features = self.backbone.read(frames)
         require_grids(features.maps, self.layout)
@@ -132,6 +140,47 @@ SCORERS = {
 }
 
 
+class InCells(Scorer):
+    """A scorer of somebody's own: the distance to the mean, in the cells of one layer."""
+
+    name = "in_cells"
+
+    def __init__(self, place=0):
+        super().__init__()
+        self.place = place
+
+    def fit(self, stream, context):
+        maps = [batch.features.maps[self.layer] for batch in stream]
+        self.register_buffer("mean_", torch.cat(maps).mean(dim=0))
+
+    @property
+    def layer(self):
+        return self.layout.layers[self.place].name
+
+    def forward(self, features):
+        grid = (features.maps[self.layer] - self.mean_).square().sum(dim=1)
+        return Scores(grid.amax(dim=(1, 2)), grid)
+
+
+def fused(members, stream):
+    scorer = create_fusion(members, trust="equal")
+    scorer.build(stream.layout)
+    scorer.fit(stream, FitContext())
+    return scorer
+
+
+FUSIONS = {
+    "enlarged and cells": lambda: [create_scorer("padim", sigma=1.0), InCells(-1)],
+    "enlarged and pooled": lambda: [create_scorer("padim", sigma=1.0), create_scorer("mvg")],
+    "cells of two layers": lambda: [InCells(0), second(InCells(-1))],
+}
+
+
+def second(scorer):
+    scorer.name = "second"
+    return scorer
+
+
 def peak_of(scores, near=(0, 0)):
     """The highest pixel; of a plateau, as in front of the outermost centres, the nearest one."""
     anomaly_map = scores.map[0].numpy()
@@ -184,6 +233,47 @@ def test_the_peak_lies_within_half_a_cell_of_a_spot(name, size_hw, strides, kind
     found = peak_of(SCORERS[name](stream)(stream.spot(*spot)), spot)
     for where, wanted, axis in zip(found, spot, axes, strict=True):
         assert abs(where - wanted) <= reach(axis, name, len(layers)), (found, spot)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    size_hw=st.tuples(st.integers(33, 400), st.integers(33, 400)),
+    strides=st.sampled_from([(8, 16), (16, 32), (8,), (32,)]),
+    kind=st.sampled_from(["padded", "cut", "unpadded"]),
+    parts=st.sampled_from([*FUSIONS, "cells alone"]),
+    place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+@example((127, 95), (8, 16), "cut", "enlarged and cells", (0.45, 0.6))
+@example((65, 129), (8, 16), "padded", "cells of two layers", (0.7, 0.5))
+@example((127, 130), (16,), "cut", "cells alone", (0.45, 0.5))
+def test_the_peak_of_a_fusion_and_of_raw_cells_lies_within_half_a_cell(
+    size_hw, strides, kind, parts, place
+):
+    if kind != "padded":
+        strides = strides[-1:]  # of several, the layers of such networks seldom nest
+    if kind == "unpadded" and min(size_hw) < 2 * UNPADDED + max(strides):
+        return
+    stream = Pictures(Cells(strides, kind), size_hw, count=8)
+    scorer = fused(FUSIONS[parts](), stream) if parts in FUSIONS else InCells(-1)
+    if parts not in FUSIONS:
+        scorer.build(stream.layout)
+        scorer.fit(stream, FitContext())
+    axes = stream.layout.layers[-1].axes(size_hw)
+    spot = []
+    for share, axis in zip(place, axes, strict=True):
+        last = min(axis.pixels, axis.offset + axis.cells * axis.stride) - 1
+        spot.append(axis.offset + round(share * (last - axis.offset)))
+    frame = stream.frames[:1].clone()
+    frame[0, spot[0], spot[1]] = torch.tensor([255, 0, 255], dtype=torch.uint8)
+    scores = DetectorGraph(stream.backbone, scorer).scores(frame)
+    # What divides the picture evenly stays in cells; a cell is then drawn on its own pixels.
+    scale = [pixels / cells for pixels, cells in zip(size_hw, scores.map.shape[1:], strict=True)]
+    near = [(pixel + 0.5) / step - 0.5 for pixel, step in zip(spot, scale, strict=True)]
+    found = [
+        (cell + 0.5) * step - 0.5 for cell, step in zip(peak_of(scores, near), scale, strict=True)
+    ]
+    for where, wanted, axis in zip(found, spot, axes, strict=True):
+        assert abs(where - wanted) <= axis.stride / 2 + 1, (found, spot)
 
 
 @settings(max_examples=200, deadline=None)

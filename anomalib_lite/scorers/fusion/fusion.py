@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anomalib_lite.backbones.features import FeatureLayout, Features
 from anomalib_lite.backbones.weights import tensors_below
@@ -33,6 +32,7 @@ from anomalib_lite.scorers.fusion.earned_weights import (
     split_images,
     standard_of,
 )
+from anomalib_lite.scorers.placing import resized
 
 Trust = Literal["earned", "equal"]
 SEPARATOR = "+"
@@ -260,14 +260,16 @@ class Fusion(Scorer):
         """Largest standardised map: its peak is the largest of the standardised peaks."""
         chosen = [maps[place] for place in self.maps]
         size = max((item.shape[1:] for item in chosen), key=lambda hw: int(hw[0]) * int(hw[1]))
-        sized = [
-            item if item.shape[1:] == size else _enlarged(item, (int(size[0]), int(size[1])))
-            for item in chosen
-        ]
-        joined = self.largest(sized)
+        size_hw = (int(size[0]), int(size[1]))
+        joined = self.largest(
+            [
+                item if item.shape[1:] == size else resized(item, self.layout, size_hw)
+                for item in chosen
+            ]
+        )
         if self.layout.roi is None:
             return joined
-        return joined * (self.layout.cell_share((int(size[0]), int(size[1]))) > 0)
+        return joined * (self.layout.cell_share(size_hw).to(joined.device) > 0)
 
     def largest(self, values: Sequence[Tensor]) -> Tensor:
         """Elementwise largest of the localising parts' standardised values."""
@@ -294,7 +296,3 @@ def told_by(scorer: Scorer, context: FitContext) -> FitContext:
 
     folder = None if context.checkpoint is None else context.checkpoint / scorer.name
     return replace(context, progress=tell, checkpoint=folder)
-
-
-def _enlarged(item: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(item[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
