@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
 from anomalib_lite.cli.common import INTERRUPTED, UNUSABLE, bold, check_detector_name, console
 from anomalib_lite.cli.contamination import Contamination, fit_audited
 from anomalib_lite.cli.grouped import grouped, option_names
+from anomalib_lite.cli.image_size import AUTO_SIZE, SmallestDefect, chosen_spec, too_small
 from anomalib_lite.cli.options import (
     THRESHOLD,
     Calibration,
@@ -26,7 +27,7 @@ from anomalib_lite.cli.products import images_to_fit
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.promise import report_promise, write_report
 from anomalib_lite.cli.reading import Files
-from anomalib_lite.cli.values import checked_minutes
+from anomalib_lite.cli.training import Training
 from anomalib_lite.cli.visible import visible
 
 if TYPE_CHECKING:
@@ -67,41 +68,6 @@ class GoodImages:
     ] = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """For detectors that train by steps; help shows it for those only."""
-
-    panel: ClassVar[str] = "Training"
-    size: Annotated[
-        Literal["edge", "S", "M"] | None,
-        typer.Option(help="edge, for two CPU cores, or the paper's S or M. Default: edge."),
-    ] = None
-    steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Stop after so many steps.")
-    ] = None
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MINUTES",
-            callback=checked_minutes,
-            help="Stop after so many minutes of training.",
-        ),
-    ] = None
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            metavar="",
-            help="Continue what Ctrl-C or a crash ended (OUT.checkpoint); give the same options "
-            "again.",
-        ),
-    ] = False
-
-    def settings(self) -> dict[str, Any]:
-        """Those that are settings of the detector."""
-        return {"size": self.size, "steps": self.steps, "minutes": self.minutes}
-
-
 @grouped
 def fit(
     out: Annotated[
@@ -110,6 +76,7 @@ def fit(
     images: GoodImages,
     network: Network,
     frames: Frames,
+    smallest: SmallestDefect,
     files: Files,
     contamination: Contamination,
     training: Training,
@@ -148,17 +115,21 @@ def fit(
     contamination.check(training.resume)
     check_detector_name(out)
     use_threads(threads)
-    spec = frames.spec()
+    smallest_px = smallest.pixels()
+    spec = None if frames.image_size == AUTO_SIZE else frames.spec()
     settings = network.settings(option_names(fit), **training.settings())
-    _check_resume(training.resume, network.detector)
+    training.check_resume(network.detector)
     source, made_for = images_to_fit(
         images.source,
         images.product or [],
         images.products,
         network.detector,
-        files.reading(spec.exif),
+        files.reading(frames.exif),
     )
     ensure_writable(out)
+    if spec is None:
+        judged = (network, settings | made_for, source, smallest_px)
+        spec = chosen_spec(frames, *judged, group_by=group_by, seed=seed, device=device)
     fitted = _unfitted(
         network,
         source,
@@ -172,16 +143,8 @@ def fit(
     _fit(fitted, source, out, contamination, training.resume, group_by)
     if report:
         write_report(fitted, source, out)
+    too_small(fitted, smallest_px)
     finish(fitted, out)
-
-
-def _check_resume(resume: bool, detector: str) -> None:
-    from anomalib_lite.edge.errors import SettingsError
-    from anomalib_lite.scorers import describe_settings
-
-    names = {setting.name.rpartition(".")[2] for setting in describe_settings(detector)}
-    if resume and "steps" not in names:
-        raise SettingsError(f"--resume: {detector} is not trained by steps; leave it out")
 
 
 def _unfitted(

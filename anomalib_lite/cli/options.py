@@ -160,7 +160,14 @@ class Frames:
     """What a frame is, declared: nothing is guessed."""
 
     panel: ClassVar[str] = FRAMES
-    image_size: ImageSize = "256"
+    image_size: Annotated[
+        str,
+        typer.Option(
+            metavar="HxW",
+            help="What the network sees, pixels: 256, or HxW such as 256x320; auto judges sizes by "
+            "the good images and says why.",
+        ),
+    ] = "256"
     roi: Annotated[
         Path | None,
         typer.Option(
@@ -179,12 +186,16 @@ class Frames:
         Exif, typer.Option(help="apply turns photographs upright by their EXIF tag.")
     ] = "apply"
 
-    def spec(self) -> InputSpec:
-        """The declaration that preparation, file and edge share; reads the mask."""
+    def spec(self, size_hw: tuple[int, int] | None = None) -> InputSpec:
+        """The declaration that preparation, file and edge share; reads the mask.
+
+        Args:
+            size_hw: prepared size; None takes what `--image-size` says.
+        """
         from anomalib_lite.edge.frames import read_frame
         from anomalib_lite.edge.prepare import InputSpec
 
-        height, width = parse_size(self.image_size)
+        height, width = size_hw or parse_size(self.image_size)
         spec = InputSpec(
             height=height,
             width=width,

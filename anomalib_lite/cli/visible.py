@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anomalib_lite.edge.prepare import InputSpec
 
+_SQUEEZED = 1.25  # one axis so much more than the other
+
 
 def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
     """What share of the frame a region of interest keeps, and what is too small to be seen."""
@@ -20,5 +22,11 @@ def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
             f"one pixel of the network is {along:.1f} x {down:.1f} pixels of the frame (width x "
             f"height): what is smaller than about {math.ceil(2 * max(down, along))} pixels may "
             "not be visible; --image-size decides"
+        )
+    squeezed = max(down, along) / min(down, along)
+    if squeezed > _SQUEEZED:
+        lines.append(
+            f"frames of {frame_hw[0]}x{frame_hw[1]} are squeezed to {spec.height}x{spec.width}; "
+            "--image-size auto keeps their shape"
         )
     return lines
