@@ -27,6 +27,7 @@ from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
 from anomalib_lite.cli.score_pool import score_pool
 from anomalib_lite.cli.signals import ended_by_signals, ending
+from anomalib_lite.cli.simulate import simulate
 from anomalib_lite.cli.update import update
 from anomalib_lite.cli.usage import one_line, usage_line
 
@@ -42,7 +43,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn from good images": (fit, update, audit),
     "Judge frames": (export, check, score, score_pool, bench, info),
     "Measure on labelled data": (evaluate, report, datasets),
-    "Make": (distill, demo),
+    "Make": (distill, simulate, demo),
 }
 WITH_DETECTOR = (fit, score_pool, evaluate)
 for panel, commands in COMMANDS.items():

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.data.simulate.perlin import FloatImage, perlin_masks
+from anomalib_lite.data.simulate.perlin import perlin_masks
 from anomalib_lite.data.simulate.texture_operations import change_texture
 from anomalib_lite.data.simulate.textures import TextureBank
 from anomalib_lite.edge.errors import SettingsError
@@ -16,7 +16,7 @@ from anomalib_lite.edge.errors import SettingsError
 _GOOD = 0.5  # share of pictures that are left as they are
 _TURNED = 0.3
 _LARGEST_TURN = 90.0  # degrees
-_MOST_SEE_THROUGH = 0.8
+MOST_SEE_THROUGH = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +62,16 @@ def paste_textures(
         )
     size_hw = (frames.shape[1], frames.shape[2])
     clean = np.stack([_turned(rng, frame, turned) for frame in frames]) if len(frames) else frames
-    masks = perlin_masks(rng, len(frames), size_hw)
-    masks[rng.random(len(frames)) < good] = False
+    pasted = np.flatnonzero(rng.random(len(frames)) >= good)
+    masks = np.zeros((len(frames), *size_hw), bool)
+    masks[pasted] = perlin_masks(rng, len(pasted), size_hw)
     changed = clean.copy()
     for picture, mask in zip(changed, masks, strict=True):
         if mask.any():
             texture = change_texture(rng, textures.draw(rng))
-            see_through = np.float32(rng.uniform(0, _MOST_SEE_THROUGH))
-            pasted: FloatImage = texture[mask] * (1 - see_through) + picture[mask] * see_through
-            picture[mask] = np.rint(pasted).astype(np.uint8)
+            see_through = float(rng.uniform(0, MOST_SEE_THROUGH))
+            mixed = cv2.addWeighted(texture, 1 - see_through, picture, see_through, 0)
+            cv2.copyTo(mixed, mask.view(np.uint8), picture)
     labels: NDArray[np.bool_] = np.asarray(masks.any(axis=(1, 2)))
     return PastedBatch(clean, changed, masks, labels)
 

@@ -20,7 +20,6 @@ _BRIGHTNESS = (
     (cv2.COLOR_RGB2YCrCb, cv2.COLOR_YCrCb2RGB, 0),
     (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB, 2),
     (cv2.COLOR_RGB2HLS, cv2.COLOR_HLS2RGB, 1),
-    (cv2.COLOR_RGB2Lab, cv2.COLOR_Lab2RGB, 0),
 )
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 _LARGEST_CUT = 0.2  # share of pixels that auto-contrast may drive to black and to white
@@ -126,7 +125,8 @@ def turn(rng: np.random.Generator, texture: Picture) -> Picture:
 
 
 def _histograms(texture: Picture) -> list[NDArray[np.int64]]:
-    return [np.bincount(texture[:, :, channel].ravel(), minlength=256) for channel in range(3)]
+    counts = [cv2.calcHist([texture], [channel], None, [256], [0, 256]) for channel in range(3)]
+    return [count.ravel().astype(np.int64) for count in counts]
 
 
 OPERATIONS: tuple[Operation, ...] = (
