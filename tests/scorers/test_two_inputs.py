@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 from torch.nn import functional as F
+from triton_schema import read_config
 
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.backbones import register_backbone
@@ -25,6 +26,7 @@ from anomalib_lite.edge.inputs import Inputs, prepare_view, stacked
 from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.runs.scoring import score_source
 from anomalib_lite.edge.source_kinds.paired_source import PairedSource
+from anomalib_lite.export.triton import config_pbtxt
 from anomalib_lite.scorers import Scorer, Scores
 from anomalib_lite.scorers import registry as scorers_by_name
 
@@ -143,6 +145,16 @@ def test_the_graph_has_an_input_for_each_with_any_batch(path):
     assert shapes == [["N", SIDE, SIDE, 3], ["N", SIDE, SIDE, 2]]
     kinds = [onnx.TensorProto.DataType.Name(inputs[name].elem_type) for name in inputs]
     assert kinds == ["UINT8", "FLOAT"]
+
+
+def test_triton_is_told_both_inputs(path):
+    config = read_config(config_pbtxt(path, "pair"))
+    assert [(item.name, list(item.dims)) for item in config.input] == [
+        ("frames", [SIDE, SIDE, 3]),
+        ("depth", [SIDE, SIDE, 2]),
+    ]
+    assert [item.name for item in config.output] == ["score", "anomaly_map", "depth_away"]
+    assert sorted(config.model_warmup[0].inputs) == ["depth", "frames"]
 
 
 @pytest.mark.parametrize(("engine", "rtol"), [("onnxruntime", 1e-4), ("openvino", 2e-3)])
