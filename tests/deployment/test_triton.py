@@ -1,4 +1,4 @@
-"""`export --triton`: a model repository that fits Triton's published schema and the graph itself."""
+"""`export --triton`: a repository that fits Triton's published schema and the graph itself."""
 
 import subprocess
 import sys
