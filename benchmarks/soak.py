@@ -2,7 +2,10 @@
 
     python benchmarks/soak.py frames                 # every engine that is installed
     python benchmarks/soak.py kills --tries 20       # 20 kills -9 and 20 SIGTERMs of each command
-    python benchmarks/soak.py kills --only fit,score
+    python benchmarks/soak.py kills --only fit,score --first 10 --tries 5    # tries 10 to 14
+    python benchmarks/soak.py frames --engine openvino
+
+Everything is told as it goes, and a run can be shared out: tries by their numbers, frames by engine.
 
 Exit status 1 when a score differed, memory grew, a file was neither absent nor whole, or a run that
 went on afterwards gave other bytes. The figures are quoted in docs/security.md.
@@ -85,7 +88,7 @@ def soak_engine(model_file: Path, folder: Path, engine: str, total: int) -> bool
             done[thread] += 1
 
     memory, opened, started = [], [], time.time()
-    for _ in range(PARTS):
+    for part in range(PARTS):
         threads = [threading.Thread(target=judge, args=(number,)) for number in range(THREADS)]
         for thread in threads:
             thread.start()
@@ -94,6 +97,12 @@ def soak_engine(model_file: Path, folder: Path, engine: str, total: int) -> bool
         gc.collect()
         memory.append(resident_bytes())
         opened.append(descriptors())
+        print(
+            f"  {engine} part {part + 1} of {PARTS}: {sum(done.values())} frames, "
+            f"{sum(differing.values())} differing, {memory[-1] / 1e6:.1f} MB, {opened[-1]} "
+            f"descriptors, {time.time() - started:.0f} s",
+            flush=True,
+        )
     # The first quarter fills arenas and thread stacks.
     settled, last = np.median(memory[PARTS // 4 : PARTS // 2]), np.median(memory[-PARTS // 4 :])
     drift = float(last / settled - 1)
@@ -121,6 +130,8 @@ def main() -> int:
     parser.add_argument("what", choices=["frames", "kills"])
     parser.add_argument("--frames", type=int, default=100_000, help="for each engine")
     parser.add_argument("--tries", type=int, default=20, help="of each signal and command")
+    parser.add_argument("--engine", default="", help="one engine; else every one installed")
+    parser.add_argument("--first", type=int, default=0, help="number of the first try")
     parser.add_argument("--only", default="", help="commands, comma-separated")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -133,14 +144,16 @@ def main() -> int:
         if given.what == "frames":
             results = [
                 soak_engine(folder / "part.onnx", folder / "frames", engine, given.frames)
-                for engine in engines()
+                for engine in ([given.engine] if given.engine else engines())
             ]
             return int(not all(results))
         import soak_kills
 
         soak_kills.import_all()
         wanted = given.only.split(",") if given.only else list(soak_kills.COMMANDS)
-        return int(any(soak_kills.kill(folder, verb, given.tries, given.seed) for verb in wanted))
+        numbers = range(given.first, given.first + given.tries)
+        broken = [soak_kills.kill(folder, verb, numbers, given.seed) for verb in wanted]
+        return int(any(broken))
 
 
 if __name__ == "__main__":

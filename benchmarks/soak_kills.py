@@ -94,8 +94,12 @@ def import_all() -> None:
         import_module(name)
 
 
-def kill(folder: Path, verb: str, tries: int, seed: int) -> bool:
-    """Kill a command `tries` times by each signal, tell what was left; whether anything broke."""
+def kill(folder: Path, verb: str, numbers: range, seed: int) -> bool:
+    """Kill a command once a number by each signal, tell what was left; whether anything broke.
+
+    The moment of a try depends on seed, command, number and signal only, so that tries can be
+    shared out among runs, and one that broke can be repeated alone.
+    """
     command = COMMANDS[verb]
     reference = _fresh(folder, command, "reference")
     started = time.time()
@@ -104,10 +108,10 @@ def kill(folder: Path, verb: str, tries: int, seed: int) -> bool:
     if status != 0:
         print(f"{verb}: ends with {status} when nobody kills it")
         return True
-    rng = np.random.default_rng([seed, sum(verb.encode())])
     left, ends, broken = Counter[str](), Counter[str](), []
     resumable = command.resume and _offers(verb, command.resume)
-    for number, by in [(n, s) for n in range(tries) for s in (signal.SIGKILL, signal.SIGTERM)]:
+    for number, by in [(n, s) for n in numbers for s in (signal.SIGKILL, signal.SIGTERM)]:
+        rng = np.random.default_rng([seed, sum(verb.encode()), number, int(by)])
         out = _fresh(folder, command, "killed")
         before = contents(out)
         process = _begin(command.words(folder, out))
@@ -126,9 +130,10 @@ def kill(folder: Path, verb: str, tries: int, seed: int) -> bool:
             if _hidden(out):
                 wrong += [f"leftovers that the next run keeps: {_hidden(out)}"]
         broken += [f"{by.name} {number}: {words}" for words in wrong]
+        print(f"  {verb} {number} {by.name}: ended with {end}, {wrong or 'right'}", flush=True)
     onwards = "resumed" if resumable else "run again"
     print(
-        f"{verb}: {2 * tries} killed within {duration:.1f} s; files {dict(left)}; ends "
+        f"{verb}: {2 * len(numbers)} killed within {duration:.1f} s; files {dict(left)}; ends "
         f"{dict(ends)}; {onwards} to the same bytes; {len(broken)} broken",
         flush=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +48,9 @@ def audit(
     use_threads(threads)
     pool = network.pool(_JUDGE, seed, option_names(audit))
     title = "Audit of a folder that should be good"
-    report, _ = judge(pool, folder, files, PoolOutput(out, stem="audit", title=title), resume)
+    options = {"threads": threads, **asdict(files)}
+    output = PoolOutput(out, stem="audit", title=title, options=options)
+    report, _ = judge(pool, folder, files, output, resume)
     screen = console()
     screen.print(
         f"audit: {len(report.suspects)} of {len(report.names)} images stand out, see "

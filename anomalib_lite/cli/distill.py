@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from anomalib_lite.cli.common import INTERRUPTED, bold, console
+from anomalib_lite.cli.common import bold, console
 from anomalib_lite.cli.grouped import grouped
 from anomalib_lite.cli.options import DEFAULT_MEGAPIXELS, Device, MaxMegapixels, Seed, Threads
 from anomalib_lite.cli.progress import progress_bar
@@ -189,6 +189,7 @@ def distill(
     pdn_edge.safetensors into the folder ANOMALIB_LITE_WEIGHTS.
     """
     checkpoint = _checkpoint(out, steps.resume)
+    from anomalib_lite.cli.signals import stopped_early
     from anomalib_lite.distillation.train import Distillation
     from anomalib_lite.distillation.weights_file import write_weights
     from anomalib_lite.edge.files import ensure_writable
@@ -206,7 +207,7 @@ def distill(
     write_weights(run, out, note=note)
     _tell(run, out, checkpoint)
     if interrupted:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stopped_early())
     if done:
         checkpoint.unlink(missing_ok=True)
 

@@ -146,7 +146,7 @@ def evaluate(
     from anomalib_lite.system.threads import use_threads
 
     use_threads(threads)
-    settings = _settings(data, compared, measured, image_size, max_false_reject)
+    settings = _settings(data, compared, measured, image_size, max_false_reject, max_megapixels)
     with progress_bar() as progress:
         summary = run_evaluation(
             settings, out, resume=resume, device=device, progress=progress, on_run=_tell
@@ -164,6 +164,7 @@ def _settings(
     measured: Measured,
     image_size: str,
     max_false_reject: float,
+    max_megapixels: float,
 ) -> EvaluationSettings:
     size, given = parse_size(image_size), parse_pairs(compared.setting or [])
     named = parse_layers(compared.layers)
@@ -183,6 +184,7 @@ def _settings(
         pixel=not measured.no_pixel,
         map_resolution=measured.map_resolution,
         unlabelled_shift=measured.unlabelled_shift,
+        max_megapixels=max_megapixels,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from anomalib_lite.cli.common import INTERRUPTED, UNUSABLE, bold, check_detector_name, console
+from anomalib_lite.cli.common import UNUSABLE, bold, check_detector_name, console
 from anomalib_lite.cli.contamination import Contamination, fit_audited
 from anomalib_lite.cli.grouped import grouped, option_names
 from anomalib_lite.cli.image_size import AUTO_SIZE, SmallestDefect, chosen_spec, too_small
@@ -211,13 +211,14 @@ def _fit(
 
 def finish(fitted: Detector, out: Path) -> None:
     """Save, say what came out, and end with the status that it deserves."""
+    from anomalib_lite.cli.signals import stopped_early
     from anomalib_lite.scorers.training.checkpoints import remove_checkpoint
 
     fitted.save(out)
     report_fit(fitted, out)
     if fitted.scorer.stopped_early:
         console().print(f"stopped early; {out} works, and --resume goes on training", markup=False)
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stopped_early())
     remove_checkpoint(out.with_suffix(".checkpoint"))
     if fitted.data.skipped:
         raise typer.Exit(UNUSABLE)
@@ -233,6 +234,8 @@ def report_fit(fitted: Detector, out: Path) -> None:
         screen.print(f"protocol: {fitted.protocol}", markup=False)
     for line in visible(fitted.spec, data.frame_hw):
         screen.print(line, markup=False)
+    for line in data.hints:
+        screen.print(f"note: {line}", markup=False, style="yellow", soft_wrap=True)
     screen.print(f"threshold {operating.threshold:.4g} ({fitted.calibration.method})")
     style = "green" if operating.honoured else "yellow"
     screen.print(operating.explain(), style=style, markup=False, soft_wrap=True)

@@ -192,7 +192,9 @@ class Frames:
         Args:
             size_hw: prepared size; None takes what `--image-size` says.
         """
+        from anomalib_lite.cli.common import console
         from anomalib_lite.edge.frames import read_frame
+        from anomalib_lite.edge.model_files.roi import faint_pixels
         from anomalib_lite.edge.prepare import InputSpec
 
         height, width = size_hw or parse_size(self.image_size)
@@ -204,7 +206,17 @@ class Frames:
             alpha=self.alpha,
             exif=self.exif,
         )
-        return spec if self.roi is None else spec.with_roi(read_frame(self.roi, exif="ignore"))
+        if self.roi is None:
+            return spec
+        mask = read_frame(self.roi, exif="ignore")
+        if faint := faint_pixels(mask):
+            console(stderr=True).print(
+                f"note: {self.roi}: {faint} nearly black pixels count as inside, too, for they are "
+                "not black; a mask saved as JPEG has such edges: save it as PNG",
+                markup=False,
+                style="yellow",
+            )
+        return spec.with_roi(mask)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,13 +50,19 @@ def images_to_fit(
 
 def _subfolders(folder: Path) -> dict[str, SourceLike]:
     from anomalib_lite.edge.errors import SourceError
-    from anomalib_lite.edge.pictures.names import is_junk
+    from anomalib_lite.edge.pictures.names import LABELS, is_junk
     from anomalib_lite.edge.source_kinds.listing import entries, is_folder
 
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; --products needs one with subfolders")
     found = [entry.name for entry in entries(folder) if is_folder(entry)]
     found = [name for name in found if not is_junk(name)]
+    told = [name for name in found if name.lower() in LABELS]
+    if told:
+        raise SourceError(
+            f"{folder}: its subfolders {', '.join(told)} say whether pictures are good, not which "
+            "product they show; --products needs a subfolder of good images for each product"
+        )
     if not found:
         raise SourceError(f"{folder}: has no subfolders; --products needs one for each product")
     return {name: str(folder / name) for name in found}

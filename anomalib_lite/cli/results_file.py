@@ -1,6 +1,6 @@
 """`results.jsonl` in the making: one owner, whole lines, replaced when the run deserves it.
 
-Lines go to `results.jsonl.part`. They take the place of `results.jsonl` when all frames were seen,
+Lines go to `results.jsonl.part`, pictures to `heatmaps.part`. They take the place of `results.jsonl` when all frames were seen,
 or when the run was stopped; a run that fails leaves the results of an earlier one as they are.
 Until all frames were seen, `.resume.json` says what the run is, so that another can go on with it.
 """
@@ -17,7 +17,12 @@ from typing import Any
 from anomalib_lite.edge.errors import AnomalibLiteError, SettingsError
 from anomalib_lite.edge.files import cannot_write, replace_durably, write_bytes_atomic
 from anomalib_lite.edge.runs.ownership import owned
-from anomalib_lite.edge.runs.stale_outputs import outputs_of_earlier_runs, remove_stale
+from anomalib_lite.edge.runs.stale_outputs import (
+    outputs_of_earlier_runs,
+    remove_drafts,
+    remove_stale,
+    take_drafts,
+)
 from anomalib_lite.system.interrupts import uninterrupted
 
 RESULTS, PART, RESUME = "results.jsonl", "results.jsonl.part", ".resume.json"
@@ -54,6 +59,7 @@ class Results:
         if start != self.part:
             write_bytes_atomic(self.part, data)
         if start is None:
+            remove_drafts(folder)
             write_bytes_atomic(self._resume, json.dumps(identity).encode())
         # A run that goes on with another keeps its pictures: they are younger than this file.
         self._since_ns = self._resume.stat().st_mtime_ns
@@ -86,17 +92,19 @@ class Results:
     def publish(self) -> None:
         """Put whole lines in the place of `results.jsonl`; raises OSError.
 
-        Pictures and reports of earlier runs go with their results.
+        Pictures and reports of earlier runs go with their results; those of this one come.
         """
         self._close()
         replace_durably(self.part, self.final)
         remove_stale(self.final.parent, self._earlier, self._since_ns)
+        take_drafts(self.final.parent)
 
     def keep(self) -> None:
         """Leave whole lines, if there are any, for a run that goes on."""
         self._close()
         if not self.lines:
             self.part.unlink(missing_ok=True)
+            remove_drafts(self.final.parent)
             self.forget()
 
     def forget(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -111,7 +111,9 @@ def score_pool(
 
     use_threads(threads)
     pool = network.pool(detector, seed, option_names(score_pool), device)
-    report, figures = judge(pool, source, files, PoolOutput(out, heatmaps), resume)
+    options = {"device": device, "threads": threads, "heatmaps": heatmaps, **asdict(files)}
+    output = PoolOutput(out, heatmaps, options=options)
+    report, figures = judge(pool, source, files, output, resume)
     screen = console()
     screen.print(
         f"{out / 'report.html'}: {len(report.names)} images, {len(report.suspects)} stand out of "

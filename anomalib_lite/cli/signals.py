@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from anomalib_lite.cli.common import INTERRUPTED
-from anomalib_lite.system.interrupts import STOPPING
+from anomalib_lite.system.interrupts import STOPPING, asked_by
 
 _SAME_S = 0.2
 """A terminal and a wrapper may both pass one Ctrl-C on; that is still one."""
@@ -58,6 +58,11 @@ def ended_by_signals() -> Iterator[list[int]]:
         if not received:  # else a second one must not disturb the interpreter's end
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def stopped_early() -> int:
+    """Exit status of a command whose work a signal has stopped in order: 130 or 143."""
+    return _FATAL + asked_by()
 
 
 def ending(received: list[int]) -> int:

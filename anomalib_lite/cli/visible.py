@@ -14,6 +14,11 @@ _SQUEEZED = 1.25  # one axis so much more than the other
 def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
     """What share of the frame a region of interest keeps, and what is too small to be seen."""
     lines = []
+    if spec.roi is None and spec.roi_aspect is not None:
+        lines.append(
+            "region of interest: the mask has no black pixel, so the whole frame counts; black "
+            "marks what is left out"
+        )
     if spec.roi is not None:
         lines.append(f"region of interest: keeps {spec.roi.mean():.1%} of the frame")
     down, along = (frame / seen for frame, seen in zip(frame_hw, spec.size_hw, strict=True))

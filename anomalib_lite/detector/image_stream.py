@@ -13,6 +13,7 @@ from torch import Tensor
 
 from anomalib_lite.backbones import Backbone, Features
 from anomalib_lite.backbones.base import require_finite
+from anomalib_lite.detector.frame_looks import FrameLooks
 from anomalib_lite.detector.prepared_frames import PreparedFrames
 from anomalib_lite.detector.thumbnails import GalleryBuilder, GoodImage, name_below
 from anomalib_lite.edge.errors import FrameError, SourceError
@@ -26,7 +27,6 @@ from anomalib_lite.edge.inputs import (
     shrink_view,
     stacked,
 )
-from anomalib_lite.edge.likeness import has_colours
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FrameBatch
@@ -36,7 +36,6 @@ from anomalib_lite.system.devices import put_inputs
 BATCH_SIZE = 4
 _SAMPLES = 2
 _SAMPLE_SIDE = 320
-_SAME_ASPECT = 1.02
 _READY_BYTES = 128 << 20
 
 
@@ -90,6 +89,7 @@ class ImageStream:
         samples: the first usable raw frames (shrunk when larger than 320 px: they travel
             inside the files).
         names: image index -> its name below the source.
+        looks: what was noticed about the frames.
         pictures: image index -> its pictures for `statistics.near_copies`, if asked for.
         gallery: collects small pictures of the good images, if anybody asked for them.
     """
@@ -122,8 +122,7 @@ class ImageStream:
         self.gallery: GalleryBuilder | None = None
         self._wants_pictures = False
         self._ready: dict[int, Prepared] | None = None
-        self._frame_sizes: dict[tuple[int, int], None] = {}
-        self.grey: set[int] = set()
+        self.looks = FrameLooks()
         # A container may misstate its number of frames: count what is delivered.
         self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
         self.size = self._total
@@ -175,8 +174,7 @@ class ImageStream:
         narrowed.pictures, narrowed._ready, narrowed.size = self.pictures, self._ready, self.size
         narrowed.samples = self.samples
         narrowed.gallery = self.gallery
-        narrowed._frame_sizes = self._frame_sizes
-        narrowed.grey = self.grey
+        narrowed.looks = self.looks
         return narrowed
 
     def look(self, *, pictures: bool = False) -> None:
@@ -194,20 +192,6 @@ class ImageStream:
                 ready[index] = prepared
         self._wants_pictures = False
         self._ready = ready if held <= _READY_BYTES else None
-
-    @property
-    def frame_hw(self) -> tuple[int, int]:
-        """Size of the first usable frame, pixels."""
-        return next(iter(self._frame_sizes), (0, 0))
-
-    @property
-    def aspect(self) -> float | None:
-        """Width / height of the frames when they all share one, within 2 %; else None."""
-        aspects = [columns / rows for rows, columns in self._frame_sizes]
-        if not aspects or max(aspects) > _SAME_ASPECT * min(aspects):
-            return None
-        # Four decimals, or four digits where that is more: those of a tall line scan start late.
-        return round(aspects[0], 4) if aspects[0] >= 1 else float(f"{aspects[0]:.4g}")
 
     def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone; see `scorers.FeatureStream`."""
@@ -263,9 +247,7 @@ class ImageStream:
                 frame = picture_of(view, self.inputs)
                 if self._wants_pictures and len(self.pictures) <= MOST_IMAGES:
                     self.pictures[index] = small_pictures(frame, self.spec.bit_depth)
-                self._frame_sizes[frame.shape[0], frame.shape[1]] = None
-                if not has_colours(frame):
-                    self.grey.add(index)
+                self.looks.add(index, self.names[index], frame)
                 if len(self.samples) < _SAMPLES:
                     self.samples.append(shrink_view(view, _SAMPLE_SIDE))
                 if self.gallery is not None:

@@ -17,7 +17,7 @@ from anomalib_lite.detector.incremental import forget_images, learn_more
 from anomalib_lite.detector.independence import GroupBy, Independence, look_through
 from anomalib_lite.detector.out_of_fold import calibrate, checked_sample_weight
 from anomalib_lite.detector.predictor import Predictor
-from anomalib_lite.detector.products import product_indices
+from anomalib_lite.detector.products import ProductSource, check_labels, product_indices
 from anomalib_lite.detector.thumbnails import Gallery, GalleryBuilder
 from anomalib_lite.detector.training_record import FittedData, gallery_of, record_images
 from anomalib_lite.edge.errors import FitError, SourceError, telling_reasons
@@ -81,13 +81,15 @@ class Learner(Predictor):
         require_memory(self.memory_bytes(), "the fit", f"a smaller {smaller}")
         # A fit that fails half-way must not leave an old threshold on a new model.
         self._calibration = self._data = None
-        self.spec = replace(self.spec, aspect=None, coloured=False)
+        self.spec = self.spec.fitted_on(aspect=None, coloured=False, monochrome=False)
         self.independence = None
         stream = self._stream(source, value_range)
         weights = checked_sample_weight(self.scorer, sample_weight, len(stream))
         labels = product_indices(self.scorer, stream.source)
         with telling_reasons(stream.skipped):
             found = look_through(stream, group_by)
+        products = stream.source.products if isinstance(stream.source, ProductSource) else ()
+        check_labels(stream.fingerprints, stream.names, labels, products)
         if len(found.kept) == 1 < len(stream.fingerprints):
             raise FitError(
                 f"all {len(stream.fingerprints)} good images are the same picture; give different "
@@ -116,18 +118,18 @@ class Learner(Predictor):
                 max_false_reject=self.max_false_reject,
                 labels=stream.labels,
             )
-        coloured = not stream.grey and self.spec.colour == "rgb"
-        self.spec = replace(self.spec, aspect=stream.aspect, coloured=coloured)
+        self.spec = stream.looks.declared(self.spec)
         self._calibration, self.independence = calibration, found
         learnt = calibration.method.startswith(OUT_OF_FOLD)
         self._data = FittedData(
             source=name,
             records=record_images(stream, held_out, held_out_is_learnt=learnt, independence=found),
             skipped=dict(stream.skipped),
-            frame_hw=stream.frame_hw,
+            frame_hw=stream.looks.frame_hw,
             samples=tuple(stream.samples),
             gallery=gallery_of(stream, Gallery()),
             copies=dict(found.copies),
+            hints=stream.looks.hints(self.spec),
         )
         return self
 

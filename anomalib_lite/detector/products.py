@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -70,6 +70,37 @@ def product_indices(scorer: Scorer, source: Source) -> NDArray[np.int64] | None:
             f"{', '.join(names)}; give products={source.products!r}"
         )
     return source.product_indices()
+
+
+def check_labels(
+    fingerprints: Mapping[int, str],
+    names: Mapping[int, str],
+    labels: NDArray[np.int64] | None,
+    products: Sequence[str],
+) -> None:
+    """Raise `SettingsError` where the same picture is given for two products.
+
+    Args:
+        fingerprints: image index -> digest of its prepared pixels.
+        names: image index -> its name.
+        labels: product of each image `(n,)`; None for one product.
+        products: their names.
+    """
+    if labels is None:
+        return
+    first: dict[str, int] = {}
+    both = []
+    for index, digest in sorted(fingerprints.items()):
+        known = first.setdefault(digest, index)
+        if labels[known] != labels[index]:
+            both.append((known, index))
+    if both:
+        one, other = both[0]
+        raise SettingsError(
+            f"{len(both)} image(s) are given for two products: {names[one]} of "
+            f"{products[labels[one]]} is {names[other]} of {products[labels[other]]}; a picture "
+            "shows one product, so take it out of the other's folder"
+        )
 
 
 def require_groups(scorer: Scorer) -> Groups:

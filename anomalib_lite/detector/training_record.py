@@ -54,6 +54,8 @@ class FittedData:
         samples: a few raw frames (shrunk), or views by input name, for the probes of an export.
         gallery: small pictures of the good images, for scorers that explain by them.
         copies: name of an exact copy that was left out -> the image that it repeats.
+        hints: what about the images contradicts a declaration or other images, in words; of a fit
+            only, not kept in files.
     """
 
     source: str
@@ -63,6 +65,7 @@ class FittedData:
     samples: tuple[View, ...] = field(default=(), compare=False, repr=False)
     gallery: Gallery = field(default=Gallery(), compare=False, repr=False)
     copies: dict[str, str] = field(default_factory=dict)
+    hints: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def parts(self) -> int:

@@ -82,9 +82,7 @@ def measure(
     if frame_hw is not None:
         _refuse_size(frame_hw)
     encoded, measured = _photograph(model, frame_hw)
-    inputs = Inputs(
-        replace(model.spec, aspect=None, roi_aspect=None, coloured=False), model.inputs.measured
-    )
+    inputs = model.inputs.of_copies()
 
     def once() -> tuple[list[float], tuple[int, int]]:
         return _one(model, inputs, encoded, measured)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.errors import FrameError, SettingsError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.measured import MeasuredSpec, prepare_measured, shrink_measured
-from anomalib_lite.edge.prepare import InputSpec, prepare, shrink
+from anomalib_lite.edge.prepare import InputSpec, prepare
+from anomalib_lite.edge.resize import shrink
 
 FRAMES = "frames"
 """The picture's name, in views, batches and exported graphs."""
@@ -60,6 +61,10 @@ class Inputs:
     def names(self) -> tuple[str, ...]:
         """All names, the picture's first; the order of the graph's inputs."""
         return FRAMES, *self.measured
+
+    def of_copies(self) -> Inputs:
+        """The same preparation, whatever kind of frame was fitted (`InputSpec.of_copies`)."""
+        return replace(self, frames=self.frames.of_copies())
 
     def blank(self) -> Prepared:
         """A prepared batch of one, `(1, h, w, C)` each: black, nothing measured."""

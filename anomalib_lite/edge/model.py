@@ -170,7 +170,8 @@ class EdgeModel(Predicts):
 
     def _prepared_probes(self) -> list[Prepared]:
         try:
-            return [prepare_view(probe.view, self.inputs) for probe in self._metadata.probes]
+            inputs = self.inputs.of_copies()
+            return [prepare_view(probe.view, inputs) for probe in self._metadata.probes]
         except (FrameError, ValueError) as error:
             raise ModelFileError(
                 f"{self.path}: a probe frame cannot be used ({error}); export it again"

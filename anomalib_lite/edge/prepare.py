@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import FrameError, SettingsError, did_you_mean
 from anomalib_lite.edge.frames import Exif, Frame
-from anomalib_lite.edge.likeness import check_aspect, check_colours, check_mask_aspect
-from anomalib_lite.edge.model_files.roi import pack_roi, unpack_roi
+from anomalib_lite.edge.likeness import check_aspect, check_colours, check_mask
+from anomalib_lite.edge.model_files.roi import check_mask_channels, pack_roi, unpack_roi
 from anomalib_lite.edge.plain import is_whole, plain
-from anomalib_lite.edge.resize import resize, shrunk_hw
+from anomalib_lite.edge.resize import resize
 
 Colour: TypeAlias = Literal["rgb", "grey"]
 Alpha: TypeAlias = Literal["opaque", "ignore"]
@@ -47,7 +47,9 @@ class InputSpec:
             more than 10 % off is refused instead of being squeezed. None accepts any.
         roi_aspect: width / height of the mask that `roi` was drawn as; a frame more than 2 % off is
             refused. None accepts any.
+        roi_hw: size of that mask; an enlarged frame of another size is refused. None accepts any.
         coloured: whether all fitted frames had colours; grey ones are then refused.
+        monochrome: whether all fitted frames were grey; coloured ones are then refused.
     """
 
     height: int = 256
@@ -59,7 +61,9 @@ class InputSpec:
     roi: NDArray[np.bool_] | None = None
     aspect: float | None = None
     roi_aspect: float | None = None
+    roi_hw: tuple[int, int] | None = None
     coloured: bool = False
+    monochrome: bool = False
 
     def __post_init__(self) -> None:
         for name in ("height", "width", "colour", "bit_depth", "alpha", "exif", "aspect"):
@@ -104,8 +108,9 @@ class InputSpec:
                 are refused.
 
         Raises:
-            SettingsError: the mask keeps nothing.
+            SettingsError: the mask keeps nothing, or is drawn in its transparency.
         """
+        check_mask_channels(mask)
         inside = mask if mask.ndim == 2 else mask[:, :, :3].max(axis=2)
         # A prepared pixel counts only if nothing outside the mask is averaged into it.
         roi = resize((inside == 0).astype(np.float32), self.size_hw) == 0
@@ -114,7 +119,23 @@ class InputSpec:
                 "the region of interest keeps no pixel; white (non-zero) marks what counts"
             )
         aspect = float(f"{inside.shape[1] / inside.shape[0]:.4g}")
-        return replace(self, roi=None if roi.all() else roi, roi_aspect=aspect)
+        hw = inside.shape[0], inside.shape[1]
+        return replace(self, roi=None if roi.all() else roi, roi_aspect=aspect, roi_hw=hw)
+
+    def fitted_on(self, *, aspect: float | None, coloured: bool, monochrome: bool) -> InputSpec:
+        """The same declaration, with what a fit found its frames to be."""
+        grey = self.colour == "grey"
+        return replace(
+            self,
+            aspect=aspect,
+            coloured=coloured and not grey,
+            monochrome=monochrome and not grey,
+        )
+
+    def of_copies(self) -> InputSpec:
+        """The same preparation, whatever size and kind of frame was fitted or drawn on: probes."""
+        any_kind = self.fitted_on(aspect=None, coloured=False, monochrome=False)
+        return replace(any_kind, roi_aspect=None, roi_hw=None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` is the inverse."""
@@ -131,8 +152,11 @@ class InputSpec:
             fields["aspect"] = self.aspect
         if self.roi_aspect is not None:
             fields["roi_aspect"] = self.roi_aspect
-        if self.coloured:
-            fields["coloured"] = True
+        if self.roi_hw is not None:
+            fields["roi_hw"] = list(self.roi_hw)
+        for name in ("coloured", "monochrome"):
+            if getattr(self, name):
+                fields[name] = True
         if self.roi is not None:
             fields["roi"] = pack_roi(self.roi)
         return fields
@@ -154,7 +178,9 @@ class InputSpec:
             roi=roi,
             aspect=float(fields["aspect"]) if "aspect" in fields else None,
             roi_aspect=float(fields["roi_aspect"]) if "roi_aspect" in fields else None,
+            roi_hw=tuple(map(int, fields["roi_hw"])) if "roi_hw" in fields else None,
             coloured=bool(fields.get("coloured", False)),
+            monochrome=bool(fields.get("monochrome", False)),
         )
 
 
@@ -190,8 +216,8 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
     """
     frame = _checked(frame)
     check_aspect(frame, spec.aspect)
-    check_mask_aspect(frame, spec.roi_aspect)
-    check_colours(frame, coloured=spec.coloured)
+    check_mask(frame, spec.roi_aspect, spec.roi_hw, spec.size_hw)
+    check_colours(frame, coloured=spec.coloured, monochrome=spec.monochrome)
     pixels: Any = _to_8bit(frame, spec.bit_depth)
     pixels = _to_colour(pixels, spec)
     pixels = resize(pixels, spec.size_hw)
@@ -201,13 +227,6 @@ def prepare(frame: Frame, spec: InputSpec) -> NDArray[np.uint8]:
         pixels = np.where(spec.roi[:, :, None], pixels, np.array(OUTSIDE_ROI_RGB, np.uint8))
     prepared: NDArray[np.uint8] = np.ascontiguousarray(pixels)
     return prepared
-
-
-def shrink(frame: Frame, longest: int) -> Frame:
-    """A small copy of the same kind and shape, of the size that `shrunk_hw` gives."""
-    size_hw = shrunk_hw((frame.shape[0], frame.shape[1]), longest)
-    shrunk: Frame = resize(np.ascontiguousarray(frame), size_hw)
-    return shrunk.reshape(*size_hw, *frame.shape[2:])
 
 
 def map_to_frame(

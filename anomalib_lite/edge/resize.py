@@ -44,6 +44,13 @@ def shrunk_hw(size_hw: tuple[int, int], longest: int) -> tuple[int, int]:
     return max(1, round(columns / aspect)), columns
 
 
+def shrink(frame: Frame, longest: int) -> Frame:
+    """A small copy of the same kind and shape, of the size that `shrunk_hw` gives."""
+    size_hw = shrunk_hw((frame.shape[0], frame.shape[1]), longest)
+    shrunk: Frame = resize(np.ascontiguousarray(frame), size_hw)
+    return shrunk.reshape(*size_hw, *frame.shape[2:])
+
+
 def in_shape(frame: Frame, aspect: float | None) -> Frame:
     """A frame stretched to width / height `aspect` where it is more than 5 % off it.
 

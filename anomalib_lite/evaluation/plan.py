@@ -119,6 +119,7 @@ def make_plan(settings: EvaluationSettings, progress: Progress) -> list[PlannedR
         "pixel": settings.pixel,
         "map_resolution": settings.map_resolution,
         "unlabelled_shift": settings.unlabelled_shift,
+        **settings.limited,
         "versions": installed_versions(),
     }
     runs = []

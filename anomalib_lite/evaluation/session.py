@@ -8,6 +8,7 @@ from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import write_bytes_atomic
+from anomalib_lite.edge.pictures.file import limited_megapixels
 from anomalib_lite.edge.runs.ownership import owned
 from anomalib_lite.evaluation.execute import execute
 from anomalib_lite.evaluation.plan import PlannedRun, make_plan
@@ -59,9 +60,10 @@ def evaluate(
         FitError: a fit cannot be done; runs finished so far stay.
     """
     choose_device(device)
-    plan = make_plan(settings, progress)
-    with owned(out) as folder:
-        return _run_all(settings, plan, RunStore(folder), resume, progress, on_run, device)
+    with limited_megapixels(settings.max_megapixels):
+        plan = make_plan(settings, progress)
+        with owned(out) as folder:
+            return _run_all(settings, plan, RunStore(folder), resume, progress, on_run, device)
 
 
 def _run_all(

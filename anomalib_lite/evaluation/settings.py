@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.edge.pictures.file import MAX_MEGAPIXELS, megapixels_limit
 from anomalib_lite.edge.plain import plain_fields
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.scorers import create_scorer, list_scorers
@@ -40,6 +42,8 @@ class EvaluationSettings:
         pixel: whether maps are measured.
         map_resolution: `"frame"` enlarges maps to the original frame, `"network"` shrinks masks.
         unlabelled_shift: whether good images are re-scored under changes of lamp, optics and pose.
+        max_megapixels: larger pictures and masks are refused; None takes the process's limit, 100
+            unless it was changed.
 
     Raises:
         SettingsError: a name is unknown, given twice, or a number is out of range.
@@ -58,6 +62,7 @@ class EvaluationSettings:
     map_resolution: MapResolution = "frame"
     unlabelled_shift: bool = False
     layers: tuple[str, ...] | None = None
+    max_megapixels: float | None = None
 
     def __post_init__(self) -> None:
         plain_fields(self)
@@ -73,6 +78,10 @@ class EvaluationSettings:
         if not 0 < self.max_false_reject < 1:
             raise SettingsError(
                 f"max_false_reject is {self.max_false_reject}; choose between 0 and 1"
+            )
+        if self.max_megapixels is not None and not 0 < self.max_megapixels < math.inf:
+            raise SettingsError(
+                f"max_megapixels is {self.max_megapixels}; give a number above 0, such as 100"
             )
         if self.limit_train is not None and self.limit_train < 1:
             raise SettingsError(f"limit_train is {self.limit_train}; choose 1 or more")
@@ -110,6 +119,12 @@ class EvaluationSettings:
         parts = {part for name in fusions for part in name.split("+")}
         exact = {f"{name}.{part}" for name in fusions for part in name.split("+")}
         return {*self.detectors, *parts, *exact}
+
+    @property
+    def limited(self) -> dict[str, float]:
+        """The limit of picture sizes, as a setting, where it is not the usual one."""
+        most = megapixels_limit() if self.max_megapixels is None else self.max_megapixels
+        return {} if most == MAX_MEGAPIXELS else {"max_megapixels": float(most)}
 
     def spec(self) -> InputSpec:
         """The input declaration of every run; raises `SettingsError` for impossible sizes."""
@@ -172,6 +187,8 @@ class EvaluationSettings:
             words += ["--map-resolution", self.map_resolution]
         if self.unlabelled_shift:
             words.append("--unlabelled-shift")
+        if self.limited:
+            words += ["--max-megapixels", f"{self.limited['max_megapixels']:g}"]
         return shlex.join([*words, "--out", "DIR"])
 
     def protocol(self) -> list[str]:

@@ -166,7 +166,7 @@ def compare(
     Returns:
         the report, and the probes with the fitted model's outputs.
     """
-    prepared = [prepare_view(view, inputs) for view in frames.values()]
+    prepared = [prepare_view(view, inputs.of_copies()) for view in frames.values()]
     expected = _joined([fitted.run(stacked([item])) for item in prepared])
     differences = _Differences(expected)
     flips: set[int] = set()

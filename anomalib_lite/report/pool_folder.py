@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,16 @@ from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.files import ensure_writable, write_bytes_atomic
 from anomalib_lite.edge.frames import Exif
 from anomalib_lite.edge.runs.ownership import owned
+from anomalib_lite.edge.runs.run_record import RUN_FILE
+from anomalib_lite.edge.runs.stale_outputs import (
+    outputs_of_earlier_runs,
+    remove_drafts,
+    remove_stale,
+    take_drafts,
+)
 from anomalib_lite.edge.sources import FileSource, Source
 from anomalib_lite.report.pool import PoolPage
+from anomalib_lite.report.pool_record import PoolRecord
 from anomalib_lite.report.side_outputs import SideOutputs
 
 if TYPE_CHECKING:  # reports load where no torch is
@@ -47,16 +56,24 @@ class PoolOutput:
     """What is written.
 
     Attributes:
-        folder: for `results.jsonl`, `pool.json`, `<stem>.html` and `metrics.json`.
+        folder: for `results.jsonl`, `pool.json`, `run.json`, `<stem>.html` and `metrics.json`.
         heatmaps: whether a picture a frame is written, too.
         stem: name of the page.
         title: heading of the page.
+        options: of the command, for `run.json`.
     """
 
     folder: Path
     heatmaps: bool = False
     stem: str = "report"
     title: str = "A pool judged by itself"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def files(self, figures: Mapping[str, Any] | None) -> list[str]:
+        """What is written beside `run.json`; `figures` are known where there are labels."""
+        names = ["results.jsonl", "pool.json", f"{self.stem}.html"]
+        names += ["heatmaps"] if self.heatmaps else []
+        return names if figures is None else [*names, "metrics.json"]
 
 
 def open_pool(
@@ -117,10 +134,11 @@ def _judge(
     pool: Pool, source: PoolSource, output: PoolOutput, resume: bool, progress: Progress
 ) -> tuple[PoolReport, dict[str, Any] | None]:
     ensure_writable(output.folder / "results.jsonl")
-    work = output.folder / WORK
+    work, record = output.folder / WORK, PoolRecord.begin(source.frames, output.options)
     report = pool.score(source.frames, folder=work, resume=resume, keep=True, progress=progress)
     try:
         figures = _write_all(pool, report, source, output, progress)
+        record.write(output.folder, report, output.files(figures))
     except AnomalibLiteError as error:
         raise type(error)(
             f"{error}; the scores are kept in {work}, --resume writes them"
@@ -156,6 +174,7 @@ def _write(
     """One pass over the frames for everything that shows them."""
     page, lines, folder = PoolPage(report, output.title), [], output.folder
     side = SideOutputs(folder, frames.name, report.calibration, heatmaps=output.heatmaps)
+    remove_drafts(folder)
     for position, item in enumerate(pool.results(report, frames)):
         drawn, _ = side.of(item)
         lines.append(json.dumps({**item.to_dict(), **drawn}) + "\n")
@@ -163,7 +182,7 @@ def _write(
         if measure is not None:
             measure.add(position, item)
         progress("writing results", position + 1, len(frames))
-    write_bytes_atomic(folder / "results.jsonl", "".join(lines).encode())
+    _replace_results(folder, "".join(lines).encode())
     if side.failed:
         warnings.warn(side.explain(), stacklevel=2)
     figures = None if measure is None else measure.figures()
@@ -171,6 +190,15 @@ def _write(
     if figures is not None:
         _write_json(folder / "metrics.json", {"protocol": report.facts["protocol"], **figures})
     return figures
+
+
+def _replace_results(folder: Path, data: bytes) -> None:
+    """Put the lines in place; what an earlier run wrote beside its own goes with those."""
+    earlier = outputs_of_earlier_runs(folder, folder / RUN_FILE)
+    write_bytes_atomic(folder / "results.jsonl", data)
+    remove_stale(folder, earlier, time.time_ns())
+    (folder / RUN_FILE).unlink(missing_ok=True)
+    take_drafts(folder)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import cv2
 
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.runs.scoring import ScoredFrame
+from anomalib_lite.edge.runs.stale_outputs import draft_folder
 from anomalib_lite.report.heatmaps import tells_its_frame, write_heatmap
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _LOST = (AnomalibLiteError, OSError, MemoryError, cv2.error)
 
 class SideOutputs:
     """Heat maps and explanations of a run, and a count of what could not be written.
+
+    Pictures are drafts until `edge.runs.stale_outputs.take_drafts`.
 
     Args:
         out: folder of the run.
@@ -84,9 +87,10 @@ class SideOutputs:
 
     def _heatmap(self, item: ScoredFrame) -> dict[str, str]:
         """Draw it; where its name is not simply the frame's, the line has to tell it."""
-        path = write_heatmap(self.out / "heatmaps", item, self.calibration, self.source_name)
+        folder = draft_folder(self.out, "heatmaps")
+        path = write_heatmap(folder, item, self.calibration, self.source_name)
         told = tells_its_frame(path.stem, item.name, self.source_name)
-        return {} if told else {"heatmap": path.relative_to(self.out).as_posix()}
+        return {} if told else {"heatmap": f"heatmaps/{path.name}"}
 
     def _explain(self, item: ScoredFrame, pairs: list[PairPicture]) -> list[dict[str, Any]]:
         """What `results.jsonl` says of a rejected frame; pictures are written to the folder."""
@@ -98,11 +102,12 @@ class SideOutputs:
         found = self.explainer.explain(item.frame, item.prediction)
         depth = item.prediction.spec.bit_depth
         pairs += [draw_pair(evidence, item.frame, depth) for evidence in found]
-        paths = write_pairs(self.out / "explanations", item, pairs, self.source_name)
+        folder = draft_folder(self.out, "explanations")
+        paths = write_pairs(folder, item, pairs, self.source_name)
         return [
             {
                 **evidence.to_dict(item.prediction.frame_hw),
-                "picture": path.relative_to(self.out).as_posix(),
+                "picture": f"explanations/{path.name}",
             }
             for evidence, path in zip(found, paths, strict=True)
         ]

@@ -13,6 +13,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 """What a person, a service manager or a container sends to end a program."""
 
 
+_asked_by: list[int] = [signal.SIGINT]
+
+
+def asked_by() -> int:
+    """Number of the signal that last asked long work to stop."""
+    return _asked_by[0]
+
+
 @contextmanager
 def stop_on_interrupt(wanted: bool = True) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into an answer of True; the next acts as it did before.
@@ -25,7 +33,8 @@ def stop_on_interrupt(wanted: bool = True) -> Iterator[Callable[[], bool]]:
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        _asked_by[0] = number
         asked.set()
         restore()
 

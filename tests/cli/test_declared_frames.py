@@ -70,3 +70,48 @@ def test_a_fit_says_what_the_region_of_interest_keeps(run, good_folder, tmp_path
     status, out, _ = run("fit", good_folder, "--out", tmp_path / "m.safetensors", *options)
     assert status == 0
     assert "region of interest: keeps 50.0% of the frame" in out
+
+
+@pytest.mark.parametrize(
+    ("suffix", "inside", "said"),
+    [
+        (".png", slice(0, 96), "the mask has no black pixel, so the whole frame counts"),
+        (".jpg", slice(0, 45), "nearly black pixels count as inside"),
+    ],
+)
+def test_masks_that_mean_little_are_told(run, good_folder, tmp_path, suffix, inside, said):
+    mask = np.zeros((96, 96), np.uint8)
+    mask[inside, 3:93] = 255
+    mask = mask if suffix == ".jpg" else mask * 0 + 255
+    cv2.imwrite(str(tmp_path / f"roi{suffix}"), mask)
+    options = ["--detector", "mvg", "--backbone", "filters", "--image-size", 32]
+    options += ["--roi", tmp_path / f"roi{suffix}"]
+    status, out, err = run("fit", good_folder, "--out", tmp_path / "m.safetensors", *options)
+    assert status == 0
+    assert said in out + err
+
+
+def test_a_fit_tells_images_that_contradict_each_other(run, good_folder, tmp_path):
+    for path in good_folder.iterdir():
+        frame = cv2.imread(str(path))
+        cv2.imwrite(str(tmp_path / path.name), frame)
+    cv2.imwrite(str(tmp_path / "grey.png"), cv2.resize(frame[:, :, 1], (60, 80)))
+    options = ["--detector", "mvg", "--backbone", "filters", "--image-size", 32]
+    status, out, _ = run("fit", tmp_path, "--out", tmp_path / "m.safetensors", *options)
+    assert status == 0
+    assert "note: 1 of" in out
+    assert "note: the images have different shapes" in out
+
+
+@pytest.mark.parametrize("names", [("good", "bad"), ("a", "NG"), ("a", "test")])
+def test_folders_that_say_good_or_bad_are_no_products(run, good_folder, tmp_path, names):
+    for name in names:
+        (tmp_path / "p" / name).mkdir(parents=True)
+        for path in sorted(good_folder.iterdir())[:4]:
+            (tmp_path / "p" / name / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "m.safetensors"
+    options = ["--detector", "gda", "--backbone", "filters", "--image-size", 32]
+    status, _, err = run("fit", tmp_path / "p", "--products", "--out", out, *options)
+    assert status == 2
+    assert "say whether pictures are good, not which product they show" in err
+    assert not out.exists()

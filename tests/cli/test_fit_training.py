@@ -28,14 +28,14 @@ def weights(teacher, monkeypatch):
     monkeypatch.setenv("ANOMALIB_LITE_WEIGHTS", str(teacher))
 
 
-def press_at(step, monkeypatch):
-    """Ctrl-C while a step is computed."""
+def press_at(step, monkeypatch, number=signal.SIGINT):
+    """Ctrl-C, or another signal, while a step is computed."""
     plain = training.Training.step
 
-    def pressed(self, number):
-        plain(self, number)
-        if number + 1 == step:
-            os.kill(os.getpid(), signal.SIGINT)
+    def pressed(self, done):
+        plain(self, done)
+        if done + 1 == step:
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(training.Training, "step", pressed)
 
@@ -53,15 +53,16 @@ def test_the_budget_and_the_size_are_options(run, good_folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["part.safetensors"]
 
 
-def test_ctrl_c_writes_a_detector_and_resume_ends_in_the_same_bytes(
-    run, good_folder, tmp_path, monkeypatch
+@pytest.mark.parametrize(("number", "ends_with"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_writes_a_detector_and_resume_ends_in_the_same_bytes(
+    run, good_folder, tmp_path, monkeypatch, number, ends_with
 ):
     whole, out = tmp_path / "whole.safetensors", tmp_path / "part.safetensors"
     assert run("fit", good_folder, "--out", whole, *OPTIONS, "--steps", 6)[0] == 0
     with monkeypatch.context() as patch:
-        press_at(4, patch)
+        press_at(4, patch, number)
         status, text, _ = run("fit", good_folder, "--out", out, *OPTIONS, "--steps", 6)
-    assert status == 130
+    assert status == ends_with
     assert "--resume" in text
     assert Detector.load(out).scorer.held_out_loss_[-1, 0] == 4
     assert (tmp_path / "part.checkpoint").is_dir()

@@ -212,3 +212,33 @@ def test_a_run_that_fails_takes_nothing_of_the_earlier_one(
     assert run("score", padim_files[1], line, "--out", out)[0] == 2
     after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_run_that_fails_draws_over_no_picture_of_the_earlier_one(
+    run, padim_files, line, good_frames, tmp_path, monkeypatch, moment
+):
+    out = tmp_path / "out"
+    run("score", padim_files[1], line, "--out", out, "--heatmaps")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    cv2.imwrite(str(line / "0.png"), 255 - good_frames[0])
+    cv2.imwrite(str(line / "00.png"), 255 - good_frames[1])
+    plain, calls = EdgeModel.run, []
+
+    def fail(self, prepared):
+        calls.append(1)
+        if len(calls) > moment:
+            raise ModelFileError("the engine is gone")
+        return plain(self, prepared)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EdgeModel, "_refuse_unless_reproduced", lambda self: None)
+        patched.setattr(EdgeModel, "run", fail)
+        assert run("score", padim_files[1], line, "--out", out, "--heatmaps")[0] == 2
+    after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert before.items() <= after.items()
+    assert {path.name for path in (out / "heatmaps").iterdir()} == {"0.png.png", "1.png.png"}
+    assert run("score", padim_files[1], line, "--out", out, "--heatmaps")[0] == 3
+    drawn = {path.name for path in (out / "heatmaps").iterdir()}
+    assert drawn == {"0.png.png", "00.png.png", "1.png.png"}
+    assert {path.name for path in out.iterdir()} == {"heatmaps", "results.jsonl", "run.json"}

@@ -1,6 +1,8 @@
 """Pools through the command line: scoring, resuming, measuring with labels, auditing."""
 
+import hashlib
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -208,3 +210,39 @@ def test_a_data_set_of_several_categories_needs_a_name(run, parts, tmp_path):
     status, _, err = run("score-pool", f"mvtec:{parts.parent}", "--out", tmp_path)
     assert status == 2
     assert "name one category" in err
+
+
+def test_a_pool_records_its_run_and_leaves_nothing_of_an_earlier_one(run, mixed_folder, tmp_path):
+    out, first = tmp_path / "out", tmp_path / "first"
+    shutil.copytree(mixed_folder, first)
+    run("score-pool", first, "--out", out, "--heatmaps", *SMALL)
+    record = json.loads((out / "run.json").read_text())
+    assert record["format"] == "anomalib_lite.pool_run"
+    assert record["exit_status"] == 3
+    assert record["counts"]["scored"] == 15
+    assert record["options"]["heatmaps"] is True
+    lines = (out / "results.jsonl").read_bytes()
+    assert record["results_sha256"] == hashlib.sha256(lines).hexdigest()
+    assert set(record["files"]) == {path.name for path in out.iterdir()}
+    odd = next(first.rglob("odd.png"))
+    odd.rename(odd.with_name("other.png"))
+    run("score-pool", first, "--out", out, "--heatmaps", *SMALL)
+    drawn = {path.name for path in (out / "heatmaps").iterdir()}
+    assert len(drawn) == 15
+    assert any("other.png" in name for name in drawn)
+    assert not any("odd.png" in name for name in drawn)
+    run("score-pool", first, "--out", out, *SMALL)
+    assert not (out / "heatmaps").exists()
+    record = json.loads((out / "run.json").read_text())
+    assert set(record["files"]) == {path.name for path in out.iterdir()}
+
+
+def test_results_of_score_and_of_a_pool_take_each_others_place(
+    run, padim_files, mixed_folder, tmp_path
+):
+    run("score", padim_files[1], mixed_folder, "--out", tmp_path, "--heatmaps", "--report")
+    run("score-pool", mixed_folder, "--out", tmp_path, *SMALL)
+    assert not (tmp_path / "heatmaps").exists()
+    assert "pool" in json.loads((tmp_path / "run.json").read_text())["format"]
+    run("score", padim_files[1], mixed_folder, "--out", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"results.jsonl", "run.json"}

@@ -8,10 +8,14 @@ import sys
 import cv2
 import pytest
 
+from safetensors.torch import save_file
+
 from anomalib_lite import Detector, EdgeModel
+from anomalib_lite.backbones import create_backbone
 from anomalib_lite.data.parts import render, write_dataset
 from anomalib_lite.edge import files
 from anomalib_lite.edge.runs.ownership import LOCK
+from anomalib_lite.scorers.training import loop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
 SMALL = ["--backbone", "filters", "--image-size", 64]
@@ -42,9 +46,17 @@ def fresh(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    path = tmp_path_factory.mktemp("teacher") / "resnet18.safetensors"
+    save_file(create_backbone("resnet18", weights="random").net.state_dict(), path)
+    return path
+
+
 @pytest.fixture
-def commands(padim_files, good_folder, parts, fresh):
-    """Each long command, writing into a folder."""
+def commands(padim_files, good_folder, parts, fresh, teacher, monkeypatch):
+    """Each long command, writing into a folder; training leaves its state after every step."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
 
     def of(name, out):
         out.mkdir(exist_ok=True)
@@ -58,6 +70,10 @@ def commands(padim_files, good_folder, parts, fresh):
             "score": ["score", padim_files[1], good_folder, "--out", out, "--report"],
             "score-pool": ["score-pool", good_folder, "--out", out, *SMALL],
             "evaluate": ["evaluate", "--data", data, "--out", out, "--detector", "mvg"],
+            "distill": [
+                *("distill", good_folder, "--out", out / "net.safetensors", "--weights", teacher),
+                *("--steps", 5, "--procedural", 2, "--batch-size", 1, "--crop", 64),
+            ],
         }[name] + {"fit": SMALL, "evaluate": [*SMALL, "--seeds", 2]}.get(name, [])
 
     return of
@@ -94,22 +110,25 @@ def left(out):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("name", ["fit", "export", "update", "score", "score-pool", "evaluate"])
+@pytest.mark.parametrize(
+    "name", ["fit", "export", "update", "score", "score-pool", "evaluate", "distill"]
+)
 def test_a_signal_in_the_middle_of_a_write_leaves_whole_files(
     run, commands, stop_at, tmp_path, name, when
 ):
     writes = stop_at(1, when)
-    status, _, err = run(*commands(name, tmp_path / "out"))
+    status, said, err = run(*commands(name, tmp_path / "out"))
     assert writes
     assert status == 143
-    assert "interrupted; files written so far are complete" in err
+    told = "stopped early" if name == "distill" else "interrupted; files written so far are"
+    assert told in said + err
     assert "Traceback" not in err
     found = left(tmp_path / "out")
     drafts = [path for path in found if path.endswith(".part") and path != "results.jsonl.part"]
     assert drafts == []
     assert LOCK not in found
     for path in found:
-        if path.endswith(".safetensors") and "pool-work" not in path:
+        if name != "distill" and path.endswith(".safetensors") and "pool-work" not in path:
             Detector.load(tmp_path / "out" / path)
         elif path.endswith(".onnx"):
             EdgeModel(tmp_path / "out" / path)
@@ -118,7 +137,12 @@ def test_a_signal_in_the_middle_of_a_write_leaves_whole_files(
 
 @pytest.mark.parametrize(
     ("name", "result"),
-    [("score", "results.jsonl"), ("score-pool", "pool.json"), ("evaluate", "metrics.csv")],
+    [
+        ("score", "results.jsonl"),
+        ("score-pool", "pool.json"),
+        ("evaluate", "metrics.csv"),
+        ("distill", "net.safetensors"),
+    ],
 )
 def test_what_was_stopped_ends_in_the_same_bytes_when_it_goes_on(
     run, commands, stop_at, tmp_path, name, result
@@ -126,7 +150,7 @@ def test_what_was_stopped_ends_in_the_same_bytes_when_it_goes_on(
     run(*commands(name, tmp_path / "whole"))
     writes = stop_at(0, "before")
     run(*commands(name, tmp_path / "again"))
-    stop_at(len(writes) // 2 + 1, "before")
+    stop_at(2 if name == "distill" else len(writes) // 2 + 1, "before")
     assert run(*commands(name, tmp_path / "out"))[0] == 143
     stop_at(0, "before")
     assert run(*commands(name, tmp_path / "out"), "--resume")[0] == 0

@@ -11,7 +11,7 @@ from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.out_of_fold import assign_folds
 from anomalib_lite.detector.training_record import digest_ids
 from anomalib_lite.edge import FitError, FrameError, SettingsError, SourceError
-from anomalib_lite.edge.prepare import shrink
+from anomalib_lite.edge.resize import shrink
 from anomalib_lite.edge.sources import Job
 from anomalib_lite.system import memory
 

@@ -102,6 +102,20 @@ def test_runs_of_other_settings_are_refused_and_the_setting_is_named(
     assert tree(out) == before
 
 
+def test_another_limit_of_picture_sizes_is_another_evaluation(parts, tmp_path, cli: Cli, capsys):
+    out, again = tmp_path / "out", tmp_path / "again"
+    assert cli(*words(parts, out, "--max-megapixels", "100")) == 0
+    assert "max_megapixels" not in next(out.glob("runs/*.json")).read_text()
+    before = tree(out)
+    assert cli(*words(parts, out, "--max-megapixels", "50", "--resume")) == 2
+    assert "max_megapixels: null there, 50.0 now" in capsys.readouterr().err
+    assert tree(out) == before
+    assert cli(*words(parts, again, "--max-megapixels", "50")) == 0
+    assert cli(*words(parts, again, "--max-megapixels", "50", "--resume")) == 0
+    assert "--max-megapixels 50" in (again / "metrics.json").read_text()
+    assert cli(*words(parts, again, "--resume")) == 2
+
+
 def test_changed_data_is_refused(own_parts, tmp_path, cli: Cli, capsys):
     out = tmp_path / "out"
     assert cli(*words(own_parts, out)) == 0

@@ -50,7 +50,9 @@ INPUT_SPEC = Fields(
     {
         "aspect": Number(1e-6, 1e6),
         "roi_aspect": Number(1e-6, 1e6),
+        "roi_hw": Many(Number(1, 1 << 20, whole=True), 2, 2),
         "coloured": Flag(),
+        "monochrome": Flag(),
         "roi": Text(4 << 20),
     },
 )

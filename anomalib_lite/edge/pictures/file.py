@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,6 +43,22 @@ def limit_megapixels(most: float) -> None:
     For programs, as the command line is: frames, masks and regions of interest alike.
     """
     _limit[0] = most
+
+
+def megapixels_limit() -> float:
+    """The limit that is in force."""
+    return _limit[0]
+
+
+@contextmanager
+def limited_megapixels(most: float | None) -> Iterator[None]:
+    """Within it that limit is in force; None leaves the present one."""
+    before = _limit[0]
+    limit_megapixels(before if most is None else most)
+    try:
+        yield
+    finally:
+        limit_megapixels(before)
 
 
 def read_picture(path: str | Path, *, max_megapixels: float | None, name: str) -> bytes:

@@ -95,7 +95,11 @@ def is_picture(path: Path) -> bool:
         os.close(handle)
 
 
-DRAWN = frozenset({"heatmaps", "explanations"})
+PICTURE_FOLDERS = ("heatmaps", "explanations")
+DRAFT = ".part"
+"""What is added to the names of folders and files that a run has not finished."""
+
+DRAWN = frozenset({*PICTURE_FOLDERS, *(f"{name}{DRAFT}" for name in PICTURE_FOLDERS)})
 """Folders that a run draws into, beside one of `RESULTS`."""
 
 RESULTS = ("results.jsonl", "results.jsonl.part")

@@ -1,16 +1,48 @@
-"""Pictures and reports of an earlier run never stand beside the results of a new one."""
+"""Pictures and reports of an earlier run never stand beside the results of a new one.
+
+A run draws into `heatmaps.part`, so that one that fails leaves the pictures of the results that
+stay; they are taken over together with its lines.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from anomalib_lite.edge.pictures.names import DRAFT, PICTURE_FOLDERS
 from anomalib_lite.edge.runs.run_record import RUN_FILE
 
 _BY_OPTION = {"heatmaps": "heatmaps", "explain": "explanations", "report": "report.html"}
+_OF_POOLS = ("audit.html", "metrics.json", "pool.json")
 _FOLDER_SUFFIX = ".png"
+
+
+def draft_folder(folder: Path, name: str) -> Path:
+    """Where a run draws the pictures of `folder/name` until its lines are taken over."""
+    return folder / f"{name}{DRAFT}"
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the pictures of a run that nobody goes on with."""
+    for name in PICTURE_FOLDERS:
+        shutil.rmtree(draft_folder(folder, name), ignore_errors=True)
+
+
+def take_drafts(folder: Path) -> None:
+    """Put drawn pictures where they belong; one that cannot be put there stays a draft."""
+    for name in PICTURE_FOLDERS:
+        drawn, place = draft_folder(folder, name), folder / name
+        if not drawn.is_dir():
+            continue
+        with suppress(OSError):
+            place.mkdir(exist_ok=True)
+            for picture in list(drawn.iterdir()):
+                os.replace(picture, place / picture.name)
+            drawn.rmdir()
 
 
 def outputs_of_earlier_runs(folder: Path, begun: Path) -> frozenset[str]:
@@ -26,7 +58,7 @@ def outputs_of_earlier_runs(folder: Path, begun: Path) -> frozenset[str]:
     options = _read(begun)
     names = {name for option, name in _BY_OPTION.items() if options.get(option) is True}
     if isinstance(claimed, list):
-        names |= {name for name in _BY_OPTION.values() if name in claimed}
+        names |= {name for name in (*_BY_OPTION.values(), *_OF_POOLS) if name in claimed}
     return frozenset(names)
 
 
