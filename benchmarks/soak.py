@@ -5,7 +5,7 @@
     python benchmarks/soak.py kills --only fit,score --first 10 --tries 5    # tries 10 to 14
     python benchmarks/soak.py frames --engine openvino
 
-Everything is told as it goes, and a run can be shared out: tries by their numbers, frames by engine.
+Everything is told as it goes; a run can be shared out, tries by their numbers, frames by engine.
 
 Exit status 1 when a score differed, memory grew, a file was neither absent nor whole, or a run that
 went on afterwards gave other bytes. The figures are quoted in docs/security.md.

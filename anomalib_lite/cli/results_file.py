@@ -1,7 +1,8 @@
 """`results.jsonl` in the making: one owner, whole lines, replaced when the run deserves it.
 
-Lines go to `results.jsonl.part`, pictures to `heatmaps.part`. They take the place of `results.jsonl` when all frames were seen,
-or when the run was stopped; a run that fails leaves the results of an earlier one as they are.
+Lines go to `results.jsonl.part`, pictures to `heatmaps.part`. They take the place of what is there
+when all frames were seen, or when the run was stopped; a run that fails leaves the results of an
+earlier one as they are.
 Until all frames were seen, `.resume.json` says what the run is, so that another can go on with it.
 """
 

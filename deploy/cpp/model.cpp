@@ -57,7 +57,8 @@ void EdgeModel::open(const std::string& path, int threads) {
 void EdgeModel::test(const json& probes, double tolerance) {
     for (const json& probe : probes) {
         const auto png = from_base64(probe.at("png"));
-        const Outputs found = run(prepare(decode({png.begin(), png.end()}, false), spec_));
+        const cv::Mat frame = decode({png.begin(), png.end()}, false);
+        const Outputs found = run(prepare(frame, spec_.of_copies()));
         const double peak = *std::max_element(found.map.begin<float>(), found.map.end<float>());
         const double expected = probe.at("score");
         const double worst =

@@ -1,6 +1,8 @@
 #include "prepare.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -35,6 +37,37 @@ void check_colours(const cv::Mat& frame) {
     if (low != high)  // a covered lens gives frames of one value; they are judged
         throw FrameError("frame is grey, the model was fitted on colour frames; set the camera to "
                          "colour, or fit with --colour grey");
+}
+
+// As edge/likeness.py: colours that no codec and no noise make, told from a few pixels.
+void check_grey(const cv::Mat& frame) {
+    if (frame.channels() == 1) return;
+    const int stride = std::max(1, static_cast<int>(std::sqrt(frame.total() / 16384.0)));
+    cv::Mat values;
+    frame.convertTo(values, CV_32S);
+    int brightest = 64;
+    std::vector<int> apart;
+    for (int row = 0; row < values.rows; row += stride)
+        for (int column = 0; column < values.cols; column += stride) {
+            const int* pixel = values.ptr<int>(row) + column * values.channels();
+            const auto [low, high] = std::minmax({pixel[0], pixel[1], pixel[2]});
+            brightest = std::max(brightest, high);
+            apart.push_back(high - low);
+        }
+    const auto clear = std::count_if(apart.begin(), apart.end(),
+                                     [&](int distance) { return distance > 0.12 * brightest; });
+    if (clear * 2000 >= static_cast<std::ptrdiff_t>(apart.size()))
+        throw FrameError("frame has colours, the model was fitted on grey frames; set the camera "
+                         "to mono, or fit with --colour grey");
+}
+
+void check_mask_size(const cv::Mat& frame, const InputSpec& spec) {
+    const cv::Size mask = spec.roi_size;
+    if (mask.empty()) return;
+    if ((frame.rows < spec.height && frame.rows != mask.height) ||
+        (frame.cols < spec.width && frame.cols != mask.width))
+        throw FrameError("frame is enlarged, and the mask of the region of interest is of another "
+                         "size; draw the mask on a frame as it is");
 }
 
 cv::Mat to_8bit(const cv::Mat& frame, int bit_depth) {
@@ -97,14 +130,25 @@ InputSpec::InputSpec(const nlohmann::json& fields)
       drops_alpha(fields.at("alpha") == "ignore"),
       turns_upright(fields.at("exif") == "apply"),
       coloured(fields.value("coloured", false)),
+      monochrome(fields.value("monochrome", false)),
       aspect(fields.value("aspect", 0.0)),
       roi_aspect(fields.value("roi_aspect", 0.0)) {
+    if (fields.contains("roi_hw"))
+        roi_size = {fields.at("roi_hw").at(1).get<int>(), fields.at("roi_hw").at(0).get<int>()};
     if (!fields.contains("roi")) return;
     const std::size_t pixels = static_cast<std::size_t>(height) * width;
     const auto bits = inflated(from_base64(fields.at("roi")), (pixels + 7) / 8);
     outside.create(height, width, CV_8U);
     for (std::size_t i = 0; i < pixels; ++i)
         outside.data[i] = bits[i / 8] >> (7 - i % 8) & 1 ? 0 : 255;
+}
+
+InputSpec InputSpec::of_copies() const {
+    InputSpec any = *this;
+    any.coloured = any.monochrome = false;
+    any.aspect = any.roi_aspect = 0;
+    any.roi_size = {};
+    return any;
 }
 
 cv::Mat decode(const std::string& bytes, bool turns_upright) {
@@ -133,7 +177,9 @@ cv::Mat decode(const std::string& bytes, bool turns_upright) {
 cv::Mat prepare(const cv::Mat& frame, const InputSpec& spec) {
     check_shape(frame, spec.aspect, kSameView, "the fitted frames");
     check_shape(frame, spec.roi_aspect, kSameMask, "the mask of the region of interest");
+    check_mask_size(frame, spec);
     if (spec.coloured) check_colours(frame);
+    if (spec.monochrome) check_grey(frame);
     cv::Mat pixels = to_colour(to_8bit(frame, spec.bit_depth), spec);
     pixels = resized(pixels, {spec.width, spec.height});
     cv::Mat prepared;

@@ -10,11 +10,15 @@
 struct InputSpec {
     int height = 0, width = 0, bit_depth = 8;
     bool grey = false, drops_alpha = false, turns_upright = true, coloured = false;
+    bool monochrome = false;
+    cv::Size roi_size;  // of the mask that an enlarged frame must have; empty: any
     double aspect = 0, roi_aspect = 0;  // width / height; 0: any
     cv::Mat outside;  // uint8 (height, width), 255 where the frame is not looked at; or empty
 
     InputSpec() = default;
     explicit InputSpec(const nlohmann::json& fields);
+    // The same preparation, whatever kind of frame was fitted or drawn on: for probes.
+    InputSpec of_copies() const;
 };
 
 // File bytes -> frame (H, W[, 3|4]), uint8 or uint16, RGB order; throws FrameError.

@@ -7,7 +7,6 @@ import sys
 
 import cv2
 import pytest
-
 from safetensors.torch import save_file
 
 from anomalib_lite import Detector, EdgeModel

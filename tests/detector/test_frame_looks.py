@@ -22,7 +22,11 @@ COLOUR = np.stack([GREY, GREY // 2, GREY // 4], axis=2)
         ([GREY, COLOUR], {"colour": "grey"}, []),
         ([GREY, GREY[:, :30]], {}, ["different shapes, 40x30 (1) to 40x60 (0)"]),
         ([GREY, GREY[:20, :30]], {}, []),
-        ([GREY // 8], {}, ["no image uses more than 5 of the declared 8 bits (brightest 25 of 255"]),
+        (
+            [GREY // 8],
+            {},
+            ["no image uses more than 5 of the declared 8 bits (brightest 25"],
+        ),
         ([GREY // 3], {}, []),
         ([GREY.astype(np.uint16) * 20], {"bit_depth": 16}, ["say --bit-depth 12"]),
         ([GREY.astype(np.uint16) * 20], {"bit_depth": 12}, []),
@@ -59,5 +63,5 @@ def test_a_picture_shows_one_product(good_frames):
     parts = {"a": ArraySource(good_frames[:half]), "b": ArraySource(good_frames[half - 1 :])}
     source = ProductSource(parts)
     detector = Detector("gda", backbone="filters", image_size=32, products=["a", "b"])
-    with pytest.raises(SettingsError, match="given for two products: .* of a is .* of b"):
+    with pytest.raises(SettingsError, match=r"given for two products: .* of a is .* of b"):
         detector.fit(source)

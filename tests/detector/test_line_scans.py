@@ -12,8 +12,7 @@ from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.edge import InputSpec, MeasuredSpec, prepare
 from anomalib_lite.edge.benchmark import measure
 from anomalib_lite.edge.inputs import Inputs, prepare_view, shrink_view
-from anomalib_lite.edge.resize import shrink
-from anomalib_lite.edge.resize import in_shape, shrunk_hw
+from anomalib_lite.edge.resize import in_shape, shrink, shrunk_hw
 
 SHAPES = [(3, 3), (1, 10_000), (10_000, 1), (2, 9_000), (15_000, 2), (3, 1_000), (37, 8_192)]
 

@@ -123,7 +123,7 @@ def test_an_enlarged_frame_must_be_as_large_as_the_mask(mask_hw, frame_hw, size,
     assert InputSpec.from_dict(spec.to_dict()).roi_hw == mask_hw
     frame = np.full(frame_hw, 90, np.uint8)
     if not accepted:
-        with pytest.raises(FrameError, match="is enlarged to .* draw the mask on a frame"):
+        with pytest.raises(FrameError, match=r"is enlarged to .* draw the mask on a frame"):
             prepare(frame, spec)
         return
     changed = frame.copy()
