@@ -168,6 +168,7 @@ class InputSpec:
         if max(height, width) > _MAX_SIDE or min(height, width) < _MIN_SIDE:
             raise ValueError(f"input is {height}x{width}")
         roi = unpack_roi(fields["roi"], (height, width)) if "roi" in fields else None
+        drawn = fields.get("roi_hw")
         return cls(
             height=height,
             width=width,
@@ -178,7 +179,7 @@ class InputSpec:
             roi=roi,
             aspect=float(fields["aspect"]) if "aspect" in fields else None,
             roi_aspect=float(fields["roi_aspect"]) if "roi_aspect" in fields else None,
-            roi_hw=tuple(map(int, fields["roi_hw"])) if "roi_hw" in fields else None,
+            roi_hw=(int(drawn[0]), int(drawn[1])) if drawn else None,
             coloured=bool(fields.get("coloured", False)),
             monochrome=bool(fields.get("monochrome", False)),
         )

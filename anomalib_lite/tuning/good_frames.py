@@ -148,4 +148,4 @@ def read_good_frames(
     kept = set(found.kept.tolist())
     frames = [np.asarray(frame) for index, frame in stream.prepared() if index in kept]
     origins = tuple(int(origin) for origin in found.origins[found.kept])
-    return GoodFrames(np.stack(frames), origins, stream.frame_hw, dict(stream.skipped))
+    return GoodFrames(np.stack(frames), origins, stream.looks.frame_hw, dict(stream.skipped))
