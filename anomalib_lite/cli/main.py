@@ -28,6 +28,7 @@ from anomalib_lite.cli.score import score
 from anomalib_lite.cli.score_pool import score_pool
 from anomalib_lite.cli.signals import ended_by_signals, ending
 from anomalib_lite.cli.simulate import simulate
+from anomalib_lite.cli.tune import tune
 from anomalib_lite.cli.update import update
 from anomalib_lite.cli.usage import one_line, usage_line
 
@@ -40,7 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Learn from good images": (fit, update, audit),
+    "Learn from good images": (fit, tune, update, audit),
     "Judge frames": (export, check, score, score_pool, bench, info),
     "Measure on labelled data": (evaluate, report, datasets),
     "Make": (distill, simulate, demo),
