@@ -147,11 +147,8 @@ class OntoGrid(nn.Module):
         super().__init__()
         self.grid_hw = target.grid_hw
         self.same = source.grid_hw == target.grid_hw and source.offset == target.offset
-        self.even = source.offset == target.offset and all(
-            coarse * source.stride == fine * target.stride
-            for coarse, fine in zip(source.grid_hw, target.grid_hw, strict=True)
-        )
-        if not (self.same or self.even):
+        if not self.same:
+            # Two products: in ONNX Runtime a third of the time of its resize.
             rows, columns = (
                 resampling(
                     coarse, source.stride, fine, target.stride, source.offset - target.offset
@@ -162,8 +159,4 @@ class OntoGrid(nn.Module):
             self.register_buffer("columns", columns.T.float().contiguous(), persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        if self.same:
-            return maps
-        if self.even:
-            return F.interpolate(maps, self.grid_hw, mode="bilinear", align_corners=False)
-        return self.rows @ maps @ self.columns
+        return maps if self.same else self.rows @ maps @ self.columns

@@ -21,6 +21,11 @@ from anomalib_lite.scorers.memory_bank.nearest import (
 )
 from anomalib_lite.scorers.memory_bank.patch_vectors import PatchEmbedding
 from anomalib_lite.scorers.memory_bank.position_window import WindowSearch, by_tile
+from anomalib_lite.scorers.memory_bank.quick_search import (
+    FEWEST_ROWS,
+    quick_bank,
+    quick_distances,
+)
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
 Bank = tuple[Tensor, NDArray[np.int64]]
@@ -29,6 +34,10 @@ Bank = tuple[Tensor, NDArray[np.int64]]
 _REWEIGHT_NEIGHBOURS = 9  # b of equation 7
 _STEPS_PER_FLOOR = 32  # closer distances count as equal where a patch must be chosen
 _WHOLE = -1  # window_ of a search in the whole bank
+_CHECKED = 32  # cells that are searched exactly for the image score, at least
+_CHECKED_PER_COUNTED = 3  # and so many for each that it counts
+_QUICK = ("turn_", "coordinates_", "stretch_")
+_FEWEST_CELLS = 4  # times the cells that are checked: else all are searched exactly
 
 
 class PatchBank(Scorer):
@@ -42,6 +51,7 @@ class PatchBank(Scorer):
         origin_: image index and grid cell of each row, int64 `(M, 2)`.
         window_: cells that the search looks around, -1 for the whole bank.
         around_: nearest bank rows of each bank row, int64 `(M, 9)`; only with `reweight`.
+        turn_, coordinates_, stretch_: see `quick_search`; only where it is used.
         near: the search in windows, None for the whole bank.
         inside: 1 for cells inside the region of interest `(h, w)`.
     """
@@ -53,12 +63,16 @@ class PatchBank(Scorer):
     origin_: Tensor
     window_: Tensor
     around_: Tensor
+    turn_: Tensor
+    coordinates_: Tensor
+    stretch_: Tensor
     inside: Tensor
     patches: PatchEmbedding
     enlarge: EnlargeAndBlur
     summary: ImageScore
     near: WindowSearch | None
     reweight: bool
+    directions: int | None
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         super().load_tensors(tensors)
@@ -96,12 +110,57 @@ class PatchBank(Scorer):
         }
 
     def scores(self, patches: Tensor, *, in_fit: bool = False) -> Scores:
-        """Scores of patches `(N, h * w, d)`; in a fit by the quicker search."""
+        """Scores of patches `(N, h * w, d)`; in a fit by the same search, skipping more."""
+        if self.quick:
+            return self._quick_scores(patches - self.mean_)
         queries, index, grid = self._search(patches, in_fit=in_fit)
         image: Tensor = self.summary(grid)
         if self.reweight and self.bank_.shape[0] > 1:
             image = image * self._weight(queries, index, grid)
         return Scores(image, self.enlarge(grid))
+
+    def _quick_scores(self, queries: Tensor) -> Scores:
+        """Map by the quick search; image score by the exact distances of its largest cells.
+
+        Args:
+            queries: centred patches `(N, h * w, d)`.
+        """
+        about = quick_distances(
+            queries, self.turn_, self.coordinates_, self.stretch_, self.floor_
+        ).reshape(-1, *self.patches.grid_hw)
+        if self.layout.roi is not None:
+            about = about * self.inside
+        place = about.flatten(1).topk(self._checked, dim=1).indices
+        width = self.patches.width
+        rows = queries.gather(1, place[:, :, None].expand(-1, -1, width)).reshape(-1, width)
+        index = nearest_rows(rows, self.bank_, self.squares_)[:, 0]
+        exact = distances_to(rows, self.bank_[index], self.floor_).reshape(-1, 1, self._checked)
+        if self.layout.roi is not None:
+            exact = exact * self.inside.flatten()[place][:, None]
+        return Scores(self.summary(exact), self.enlarge(about))
+
+    @property
+    def quick(self) -> bool:
+        """Whether maps come from the quick search."""
+        return "turn_" in self._buffers
+
+    @property
+    def _checked(self) -> int:
+        return max(_CHECKED, _CHECKED_PER_COUNTED * self.summary.count)
+
+    def _quick_part(self, bank: Tensor, squares: Tensor, window: int | None) -> dict[str, Tensor]:
+        """Buffers of the quick search; none where a search is exact."""
+        height, width = self.patches.grid_hw
+        if (
+            self.directions is None
+            or window is not None
+            or self.reweight
+            or len(bank) < FEWEST_ROWS
+            or bank.shape[1] < 2 * self.directions
+            or height * width < _FEWEST_CELLS * self._checked
+        ):
+            return {}
+        return quick_bank(bank, squares, self.directions)
 
     def _search(self, patches: Tensor, *, in_fit: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Centred patches `(N * h * w, d)`, nearest row of each, distances `(N, h, w)`."""
@@ -134,13 +193,16 @@ class PatchBank(Scorer):
         """Cells that the search looks around, None for the whole bank."""
         return None if self.near is None else int(self.window_)
 
-    def take_bank(self, bank: Bank, window: int | None, mean: Tensor | None = None) -> None:
+    def take_bank(
+        self, bank: Bank, window: int | None, mean: Tensor | None = None, *, exact: bool = False
+    ) -> None:
         """Put a bank in place.
 
         Args:
             bank: rows and origin.
             window: cells to look around, None for the whole bank.
             mean: what distances are computed around; None takes the bank's.
+            exact: without the quick search, whatever the settings say.
         """
         rows, origin = bank
         self.near = None
@@ -150,6 +212,10 @@ class PatchBank(Scorer):
             self.near = WindowSearch(origin[:, 1], self.patches.grid_hw, window).to(self.device)
         # Around a mean in float64, and always on the CPU: the same bank wherever it is fitted.
         found = centred_bank(rows.cpu(), None if mean is None else mean.cpu())
+        for name in _QUICK:
+            self._buffers.pop(name, None)
+        if not exact:
+            found |= self._quick_part(found["bank_"], found["squares_"], window)
         found["origin_"] = torch.from_numpy(origin)
         found["window_"] = torch.tensor(_WHOLE if window is None else window)
         for name, value in found.items():

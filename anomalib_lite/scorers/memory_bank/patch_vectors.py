@@ -142,14 +142,26 @@ class PatchEmbedding(nn.Module):
         for index, layer in enumerate(self.layers):
             part = maps[layer.name]
             if self.embedding == "authors":
-                kernel = getattr(self, f"kernel{index}")
-                groups = layer.channels // kernel.shape[1]
-                part = F.conv2d(part, kernel, padding=1, groups=groups)
+                part = _grouped(part, self.get_buffer(f"kernel{index}"))
             else:
                 part = F.avg_pool2d(part, 3, stride=1, padding=1)
             parts.append(self.onto[index](part))
         cells = self.grid_hw[0] * self.grid_hw[1]
         return torch.cat(parts, dim=1).reshape(-1, self.width, cells).transpose(1, 2)
+
+
+def _grouped(maps: Tensor, kernel: Tensor) -> Tensor:
+    """A grouped 3x3 convolution `(N, C, h, w)` -> `(N, outputs, h, w)`.
+
+    Where each output weighs its input channels alike they are added first: then it is depthwise,
+    which engines compute several times faster.
+    """
+    outputs, inputs = kernel.shape[:2]
+    channels = maps.shape[1]
+    if inputs > 1 and outputs * inputs == channels and bool((kernel == kernel[:, :1]).all()):
+        added = maps.reshape(-1, outputs, inputs, *maps.shape[2:]).sum(dim=2)
+        return F.conv2d(added, kernel[:, :1], padding=1, groups=outputs)
+    return F.conv2d(maps, kernel, padding=1, groups=channels // inputs)
 
 
 def _told(layers: Sequence[LayerInfo], usual: int, width: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from anomalib_lite.scorers.smoothing import EnlargeAndBlur
 
 _LARGEST_SIGMA = 1000
 _DEFAULT_ROWS = 4000
+_DIRECTIONS = 48
 
 Window = int | Literal["auto"] | None
 
@@ -53,6 +54,9 @@ class PatchCore(PatchBank):
         window: compare a patch only with good ones at most so many cells from its own place, for a
             camera and parts that do not move; `"auto"` lets held-out good images choose; None takes
             the whole bank.
+        directions: principal directions of the bank in which maps look for the nearest row; the
+            largest distances, which make the image score, are taken from the whole bank. None
+            takes all from the whole bank, as with `window` and `reweight`: slower.
         reweight: raise scores whose neighbour is itself isolated (equation 7, b = 9); the authors'
             code does not.
         sigma: blur of the enlarged map, input pixels (4 in the paper).
@@ -67,7 +71,7 @@ class PatchCore(PatchBank):
     """
 
     name = "patchcore"
-    settings_before = BEFORE
+    settings_before: ClassVar[dict[str, Any]] = {**BEFORE, "directions": None}
     memory_settings = ("buffer_megabytes",)
     images_: Tensor
 
@@ -85,6 +89,7 @@ class PatchCore(PatchBank):
         buffer_megabytes: float = 160.0,
         image_score: ImageScoreKind = "top",
         top_share: float = TOP_SHARE,
+        directions: int | None = _DIRECTIONS,
     ) -> None:
         super().__init__()
         if embedding not in get_args(Embedding):
@@ -95,6 +100,8 @@ class PatchCore(PatchBank):
             raise SettingsError(f"window is {window!r}; choose cells (0 or more), auto or none")
         if not 0 <= sigma <= _LARGEST_SIGMA:
             raise SettingsError(f"sigma is {sigma}; choose 0 to {_LARGEST_SIGMA} pixels")
+        if directions is not None and not (type(directions) is int and directions >= 1):
+            raise SettingsError(f"directions is {directions}; choose 1 or more, or none")
         if coreset_ratio is None and rows is None and megabytes is None:
             rows = _DEFAULT_ROWS
         BankBudget(coreset_ratio, rows, megabytes, buffer_megabytes)
@@ -106,6 +113,7 @@ class PatchCore(PatchBank):
         self.megabytes = megabytes
         self.window = window
         self.reweight = reweight
+        self.directions = directions
         self.sigma = sigma
         self.buffer_megabytes = buffer_megabytes
         self.image_score, self.top_share = image_score_settings(image_score, top_share)
@@ -213,7 +221,8 @@ class PatchCore(PatchBank):
             return self.window
 
         def score(bank: Bank, window: int | None, rows: Tensor) -> Tensor:
-            self.take_bank(bank, window)
+            # The choice rests on distances that can only grow: exact ones.
+            self.take_bank(bank, window, exact=True)
             return self.scores(rows.to(self.device), in_fit=True).image
 
         return window_by_held_out(patches, stream, self._budget, context, score)
