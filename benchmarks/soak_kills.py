@@ -119,7 +119,7 @@ def kill(folder: Path, verb: str, numbers: range, seed: int) -> bool:
         _signal(process, by)
         end = _finish(process)
         ends[f"{by.name} {end}"] += 1
-        wrong = _judge(out, before, whole, left)
+        wrong = _judge(out, before, whole, left, stopped=verb == "distill" and end == 143)
         if by == signal.SIGTERM and end == -signal.SIGTERM and _hidden(out):
             wrong += [f"leftovers after SIGTERM: {_hidden(out)}"]
         again = command.words(folder, out) + ([command.resume] if resumable else [])
@@ -166,9 +166,17 @@ def _without_times(path: Path) -> bytes:
 
 
 def _judge(
-    out: Path, before: dict[str, bytes], whole: dict[str, bytes], left: Counter[str]
+    out: Path,
+    before: dict[str, bytes],
+    whole: dict[str, bytes],
+    left: Counter[str],
+    *,
+    stopped: bool,
 ) -> list[str]:
-    """What is wrong with the files that a killed command has left."""
+    """What is wrong with the files that a killed command has left.
+
+    Training that was stopped in order writes what it has learnt: a whole file of fewer steps.
+    """
     try:
         found = contents(out)
     except ValueError as error:
@@ -183,6 +191,8 @@ def _judge(
             left["as before"] += 1
         elif name.endswith(".jsonl") and _begins(found[name], expected):
             left["whole lines"] += 1
+        elif stopped and name.endswith(".safetensors") and _loads(out / name):
+            left["of fewer steps"] += 1
         elif name.endswith((".json", ".csv", ".md")):
             left["of fewer results"] += 1  # an evaluation's tables grow run by run
         else:
@@ -190,6 +200,12 @@ def _judge(
     for path in out.rglob("run.json"):
         json.loads(path.read_text())
     return wrong
+
+
+def _loads(path: Path) -> bool:
+    from safetensors.numpy import load_file
+
+    return bool(load_file(path))
 
 
 def _begins(found: bytes, expected: bytes) -> bool:

@@ -83,7 +83,10 @@ def run() -> NoReturn:
     """Entry point: a user's mistake ends in one line and exit status 2, never in a traceback."""
     warnings.showwarning = _warn_in_one_line
     with ended_by_signals() as received:
-        status = _run(received)
+        try:
+            status = _run(received)
+        except KeyboardInterrupt:  # before or after the command itself
+            status = _tell("interrupted; files written so far are complete", ending(received))
     sys.exit(status)
 
 

@@ -50,14 +50,14 @@ def images_to_fit(
 
 def _subfolders(folder: Path) -> dict[str, SourceLike]:
     from anomalib_lite.edge.errors import SourceError
-    from anomalib_lite.edge.pictures.names import LABELS, is_junk
+    from anomalib_lite.edge.pictures.names import LABELS, is_defect_name, is_junk
     from anomalib_lite.edge.source_kinds.listing import entries, is_folder
 
     if not folder.is_dir():
         raise SourceError(f"{folder}: no such folder; --products needs one with subfolders")
     found = [entry.name for entry in entries(folder) if is_folder(entry)]
     found = [name for name in found if not is_junk(name)]
-    told = [name for name in found if name.lower() in LABELS]
+    told = [name for name in found if name.lower() in LABELS or is_defect_name(name)]
     if told:
         raise SourceError(
             f"{folder}: its subfolders {', '.join(told)} say whether pictures are good, not which "

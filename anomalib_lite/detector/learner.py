@@ -25,7 +25,7 @@ from anomalib_lite.edge.footprint import kept_for_reuse
 from anomalib_lite.edge.frame_like import ValueRange
 from anomalib_lite.edge.promise import OUT_OF_FOLD
 from anomalib_lite.edge.source_kinds.items import FramesLike, open_frames
-from anomalib_lite.edge.sources import require_good
+from anomalib_lite.edge.sources import refuse_defects, require_good
 from anomalib_lite.scorers import Explain, FitContext, Progress
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.system.memory import require_memory
@@ -75,7 +75,7 @@ class Learner(Predictor):
         Raises:
             FitError: too few usable images, features that are not finite, too little memory.
             SettingsError: sample weights or groups that do not fit, or a scorer that takes none.
-            SourceError: nothing to read.
+            SourceError: nothing to read, or a folder whose name says that it holds defects.
         """
         smaller = " or ".join(("image size", "backbone", *self.scorer.memory_settings))
         require_memory(self.memory_bytes(), "the fit", f"a smaller {smaller}")
@@ -84,6 +84,7 @@ class Learner(Predictor):
         self.spec = self.spec.fitted_on(aspect=None, coloured=False, monochrome=False)
         self.independence = None
         stream = self._stream(source, value_range)
+        refuse_defects(stream.source)
         weights = checked_sample_weight(self.scorer, sample_weight, len(stream))
         labels = product_indices(self.scorer, stream.source)
         with telling_reasons(stream.skipped):

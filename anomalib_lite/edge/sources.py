@@ -7,6 +7,7 @@ ahead in threads. A job that fails raises `FrameError`; the source goes on with 
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,8 @@ import numpy as np
 from anomalib_lite.edge.errors import SourceError
 from anomalib_lite.edge.frames import Exif, Frame, read_frame
 from anomalib_lite.edge.pictures.file import count_pages, special_kind
-from anomalib_lite.edge.pictures.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from anomalib_lite.edge.source_kinds.globbing import list_glob
+from anomalib_lite.edge.pictures.names import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_defect_name
+from anomalib_lite.edge.source_kinds.globbing import list_glob, nothing_matches
 from anomalib_lite.edge.source_kinds.jobs import Job, Source, lost, read_ahead
 from anomalib_lite.edge.source_kinds.listing import Listing, list_pictures, some
 from anomalib_lite.edge.source_kinds.source_names import spelling_of
@@ -202,6 +203,19 @@ def require_good(opened: Source) -> Source:
     return opened
 
 
+def refuse_defects(opened: Source) -> None:
+    """Raise `SourceError` for a folder whose own name says that it holds defects: `ng`, `bad`."""
+    listing = getattr(opened, "listing", None)
+    if not isinstance(listing, Listing):
+        return
+    name = os.path.basename(os.path.abspath(listing.root))
+    if os.path.isdir(opened.name) and is_defect_name(name, whole=True):
+        raise SourceError(
+            f"{opened.name}: is a folder of defects by its name, and a fit learns good parts; if "
+            f"they are good, name the pictures: '{opened.name.rstrip('/')}/*'"
+        )
+
+
 def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float | None) -> Source:
     camera = re.fullmatch(r"camera:(\d+)", text)
     if camera:
@@ -218,7 +232,8 @@ def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float | N
     else:
         raise SourceError(f"{text}: {_why_nothing(text)}")
     if not listing.files and not listing.unreadable:
-        raise SourceError(f"{text}: {_nothing_found(listing, is_glob=not path.is_dir())}")
+        why = _nothing_found(listing) if path.is_dir() else nothing_matches(text, listing)
+        raise SourceError(f"{text}: {why}")
     return FileSource(
         listing.files, name=text, exif=exif, max_megapixels=max_megapixels, listing=listing
     )
@@ -233,14 +248,10 @@ def _why_nothing(text: str) -> str:
     return f"is {kind}, expected a folder, a picture or a video{hint}"
 
 
-def _nothing_found(listing: Listing, *, is_glob: bool) -> str:
-    """Why a folder or glob gives no picture, with what was there instead."""
+def _nothing_found(listing: Listing) -> str:
+    """Why a folder gives no picture, with what was there instead."""
     left = listing.explain_left_out()
     said = f"; {left}" if left else ""
-    if is_glob:
-        return (
-            f"matches no image{said}; quote it for the shell, and write [[] for a bracket in a name"
-        )
     if listing.subfolders:
         said += f"; {len(listing.subfolders)} subfolders were not read, as asked"
     return f"holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}, or such content){said}"

@@ -72,7 +72,12 @@ def test_folders_globs_and_files_in_sorted_order(tree, what, recursive, expected
     ("what", "message"),
     [
         ("missing", "no such folder, file or camera; check the path"),
-        ("*.png", "matches no image; quote it for the shell"),
+        ("*.png", "matches no image: "),
+        ("*.png", "has notes.txt, outer"),
+        ("lot[1]/*.png", "for a bracket in a name write [[]"),
+        ("outer/*.png", "has empty.d"),
+        ("outer/empty.d/*.png", "is empty"),
+        ("none/*.png", "there is no folder "),
         ("*.txt", "matches no image; left out: 1 file not a picture (notes.txt)"),
         (".", "holds no image (.avif .bmp "),
         (".", "or such content); left out: 1 file not a picture (notes.txt); 1 subfolders"),

@@ -1,12 +1,14 @@
 """The one listing: which files are pictures, which folders are entered, and what is said."""
 
 import os
+import shutil
 import socket
 
 import cv2
 import numpy as np
 import pytest
 
+from anomalib_lite import Detector
 from anomalib_lite.edge import SourceError, open_source
 from anomalib_lite.edge.pictures.names import is_junk, is_picture
 from anomalib_lite.edge.source_kinds.globbing import list_glob
@@ -280,6 +282,19 @@ def test_a_folder_of_that_name_without_results_or_named_itself_is_read(tmp_path)
         (("io", "n.io"), True),
         (("bon", "mauvais"), True),
         (("a", "Ausschuss"), True),
+        (("a", "defect_types"), True),
+        (("a", "NG-2024"), True),
+        (("a", "bad parts"), True),
+        (("a", "Fail"), True),
+        (("a", "rejected_by_hand"), True),
+        (("良品", "不良品"), True),
+        (("conforme", "non-conforme"), True),
+        (("bueno", "defectuoso"), True),
+        (("buoni", "scarti"), True),
+        (("a", "not good"), True),
+        (("no_defects", "defect-free"), False),
+        (("good", "a"), True),
+        (("badge", "failsafe"), False),
         (("monday", "tuesday"), False),
         (("gut",), False),
     ],
@@ -289,3 +304,29 @@ def test_subfolders_that_name_what_is_bad_are_told_in_other_languages_too(tmp_pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.png").write_bytes(b"")
     assert list_pictures(tmp_path).labels() == (sorted(folders) if told else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("ng", True),
+        ("Bad parts", True),
+        ("不良品", True),
+        ("scarti", True),
+        ("not_ok", True),
+        ("good", False),
+        ("defect_free", False),
+        ("test", False),
+        ("line 3", False),
+        ("defect_detection", False),
+    ],
+)
+def test_a_folder_of_defects_by_its_name_is_not_learnt(good_folder, tmp_path, name, refused):
+    folder = tmp_path / name
+    shutil.copytree(good_folder, folder)
+    detector = Detector("mvg", backbone="filters", image_size=32)
+    if refused:
+        with pytest.raises(SourceError, match="is a folder of defects by its name"):
+            detector.fit(folder)
+        detector.fit(f"{folder}/*")
+    detector.fit(good_folder if refused else folder)

@@ -50,7 +50,7 @@ def test_frames_that_were_announced_and_never_came_are_an_error(damage, video, t
         assert set(frames) == {"frame"}
         assert 0 < len(frames) < 30
         assert f"announces 30 frames and delivered {len(frames)}: it is cut" in last
-        assert f"and {30 - len(frames)} were not judged" in last
+        assert f"and {30 - len(frames)} were never seen" in last
 
 
 class FakeCapture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -52,16 +53,63 @@ _JUNK = frozenset(
 )
 
 
-LABELS = _words(
-    "good ok normal bad ng nok nio ko not_ok defect defects defective anomaly anomalies anomalous "
-    "gut schlecht io n.io defekt defekte fehler ausschuss bon mauvais buono difettoso bueno malo "
-    "abnormal faulty fault reject rejects rejected scrap train test validation val ground_truth "
-    "gt mask masks label labels annotations heatmaps explanations"
+DEFECT_WORDS = _words(
+    "abnormal anomalies anomalous anomaly bad broken damage damaged defect defective defects fail "
+    "failed fails failure failures fault faults faulty flaw flawed flaws ko ng nio nogood nok "
+    "reject rejected rejects scrap scrapped "
+    "ausschuss defekt defekte fehler fehlerhaft schlecht schlechtteile schlechte "
+    "anomalie anormal defaut defauts defectueux défaut défauts défectueux mauvais mauvaise "
+    "mauvaises rebut rebuts "
+    "defecto defectos defectuosa defectuoso defectuosos fallo fallos mala malas malo malos "
+    "rechazado rechazados rechazo "
+    "difetti difetto difettosi difettoso scarti scarto "
+    "defeito defeitos defeituoso ruim ruins "
+    "不良 不良品 不合格 次品 废品 坏 坏品 缺陷 异常 異常 欠陥 불량"
 )
-"""Folder names that say what the pictures in them are."""
+"""Words of folders that hold defects, also as a part of their names: `ng_2024`, `bad parts`."""
 
-GOOD_LABELS = _words("good ok normal train gut io bon buono bueno")
-"""Those of them that hold good pictures."""
+_DENIED = _words("free kein keine no non not nul ohne sans sem senza sin without zero")
+_PLAIN = _words(
+    "images img items parts pictures pieces pics products samples teile bilder units piezas pièces"
+)
+_NOT_GOOD = _words("good gut ok conforme conformes conform bon bonne buono bueno io")
+
+GOOD_LABELS = _words(
+    "good goods ok normal train gut gutteile io pass passed bon bonne bons buono buoni bueno "
+    "buenos bom conforme conformes 良品 合格 正常 好 양품"
+)
+"""Names of folders that hold good pictures."""
+
+LABELS = (
+    GOOD_LABELS
+    | DEFECT_WORDS
+    | _words(
+        "n.io not_ok test validation val ground_truth gt mask masks label labels annotations "
+        "heatmaps explanations"
+    )
+)
+"""Folder names that say what the pictures in them are; `is_defect_name` knows more."""
+
+
+def is_defect_name(name: str, *, whole: bool = False) -> bool:
+    """Whether a folder's name says that defects are in it: `NG`, `bad parts`, `n.i.O.`, `not_ok`.
+
+    What denies them (`no_defects`, `defect-free`) does not.
+
+    Args:
+        name: of the folder.
+        whole: the name must say nothing else: `defect_detection` is a project.
+    """
+    words = [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
+    joined = "".join(words)
+    denied = bool(_DENIED.intersection(words))
+    if joined in DEFECT_WORDS:
+        return True
+    if whole and not _PLAIN.union(DEFECT_WORDS, _DENIED, _NOT_GOOD).issuperset(words):
+        return False
+    if denied:
+        return bool(_NOT_GOOD.intersection(words)) and not DEFECT_WORDS.intersection(words)
+    return bool(DEFECT_WORDS.intersection(words))
 
 
 def is_junk(name: str) -> bool:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from anomalib_lite.edge.pictures.names import is_junk
-from anomalib_lite.edge.source_kinds.listing import DOUBLE, JUNK, Listing, Walk
+from anomalib_lite.edge.source_kinds.listing import DOUBLE, JUNK, Listing, Walk, some
 
 
 def list_glob(pattern: str, *, recursive: bool = True) -> Listing:
@@ -50,3 +50,21 @@ def _literal_part(pattern: str) -> tuple[str, str]:
         if os.path.isdir(head):
             return head, os.path.join(*parts[count:])
     return "", pattern
+
+
+def nothing_matches(pattern: str, listing: Listing) -> str:
+    """Why a glob gives no picture: what is not there, or what is there instead."""
+    left = listing.explain_left_out()
+    if left:
+        return f"matches no image; {left}"
+    literal, rest = _literal_part(pattern)
+    first = Path(rest).parts[0] if rest else ""
+    if not literal and len(Path(pattern).parts) > 1 and not glob.has_magic(first):
+        return f"matches no image: there is no folder {first}"
+    if len(Path(rest).parts) > 1 and not glob.has_magic(first):
+        return f"matches no image: there is no folder {os.path.join(literal, first)}"
+    root = Path(literal or ".")
+    there = sorted(entry.name for entry in os.scandir(root) if not is_junk(entry.name))
+    said = f"matches no image: {root} has {some(there)}" if there else f"{root} is empty"
+    # An unquoted bracket would have been taken for a choice of letters.
+    return f"{said}; for a bracket in a name write [[]" if "[" in rest else said

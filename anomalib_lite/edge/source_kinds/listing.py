@@ -19,6 +19,7 @@ from anomalib_lite.edge.pictures.names import (
     RESULTS,
     UNFINISHED_SUFFIXES,
     VIDEO_SUFFIXES,
+    is_defect_name,
     is_junk,
     is_picture,
 )
@@ -98,7 +99,9 @@ class Listing:
         parts = [file.relative_to(self.root).parts for file in self.files]
         tops = sorted({names[0] for names in parts if len(names) > 1})
         good = [name for name in tops if name.lower() in GOOD_LABELS]
-        told = [name for name in tops if name.lower() in LABELS - GOOD_LABELS]
+        told = [
+            name for name in tops if name.lower() in LABELS - GOOD_LABELS or is_defect_name(name)
+        ]
         return tops if told or (good and len(tops) > 1) else []
 
     def leave_out(self, kind: Kind, path: Path) -> None:

@@ -41,7 +41,7 @@ class VideoSource:
             yield lost(
                 f"{self.name}#{delivered:06d}",
                 f"the video announces {announced} frames and delivered {delivered}: it is cut "
-                f"short or damaged, and {announced - delivered} were not judged; copy it again, "
+                f"short or damaged, and {announced - delivered} were never seen; copy it again, "
                 "or re-encode what is left",
             )
 
