@@ -1,8 +1,9 @@
 """Does `fit --image-size auto` choose as labels would? Good images choose, test images judge.
 
-Every size is fitted on four fifths of at most 100 good images; simulated defects upon the others
-give what the choice goes by (`found`), the set's test images what it is worth: image AUROC, and the
-share of real defects above the same thresholds.
+As the choice does, sizes are tried up to the first that is not taken. Every size is fitted on four
+fifths of at most 100 good images; simulated defects upon the others give what the choice goes by
+(`found`), the set's test images what it is worth: image AUROC, and the share of real defects above
+the same thresholds.
 
     python benchmarks/image_size.py [--sets magnetic_tile] [--detector patchcore]
 """
@@ -65,6 +66,8 @@ def measure(name: str, options: argparse.Namespace, scratch: Path) -> None:
                        per_image=PER_IMAGE, seed=options.seed)  # fmt: skip
         rows[size] = row(judged, *labelled(SHARED / "data" / name, models[size], options.test))
         climbing = climbing and (taken is None or gains(taken, judged))
+        if not climbing and not options.all:
+            break
         if climbing:
             taken, best = judged, size
     times = interleaved_ms(models)
@@ -81,10 +84,12 @@ def main() -> None:
     parser.add_argument("--detector", default="patchcore")
     parser.add_argument("--backbone")
     parser.add_argument("--sizes", type=int, default=4, help="so many, from the smallest")
+    parser.add_argument("--all", action="store_true", help="also what the choice does not try")
     parser.add_argument("--test", type=int, default=1000, help="test images at most")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    use_threads(None)
+    use_threads(options.threads)
     print("| set | size | simulated found | simulated AUROC | image AUROC | real found | ms |")
     print("| --- " * 7 + "|", flush=True)
     for name in options.sets:

@@ -94,7 +94,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
         started = time.monotonic()
         store = TrialStore(Path(scratch), {}, resume=False)
         tuning = search(bench, grid.configurations(), grid.engines, store,
-                        budget_ms=options.budget_ms)  # fmt: skip
+                        budget_ms=options.budget_ms, threads=options.threads)  # fmt: skip
         minutes = (time.monotonic() - started) / 60
         labelled = Bench(good, bench.spec_at, sizes[-1], test_samples(folder), seed=options.seed)
         real = real_figures(labelled, grid.configurations(), Path(scratch))
@@ -111,9 +111,10 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=(1000, 4000))
     parser.add_argument("--engines", nargs="+", default=("onnxruntime",))
     parser.add_argument("--sizes", type=int, default=2, help="so many, from the smallest")
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    use_threads(None)
+    use_threads(options.threads)
     print("| set | configuration | ms | found (images) | image AUROC |\n" + "| --- " * 5 + "|")
     for name in options.sets:
         measure(name, options)
