@@ -11,7 +11,7 @@ import typer
 from anomalib_lite.cli.common import UNUSABLE, bold, check_detector_name, console
 from anomalib_lite.cli.contamination import Contamination, fit_audited
 from anomalib_lite.cli.grouped import grouped, option_names
-from anomalib_lite.cli.image_size import AUTO_SIZE, SmallestDefect, chosen_spec, too_small
+from anomalib_lite.cli.image_size import InputSize, chosen_spec, too_small
 from anomalib_lite.cli.options import (
     THRESHOLD,
     Calibration,
@@ -75,8 +75,8 @@ def fit(
     ],
     images: GoodImages,
     network: Network,
+    seen: InputSize,
     frames: Frames,
-    smallest: SmallestDefect,
     files: Files,
     contamination: Contamination,
     training: Training,
@@ -115,8 +115,8 @@ def fit(
     contamination.check(training.resume)
     check_detector_name(out)
     use_threads(threads)
-    smallest_px = smallest.pixels()
-    spec = None if frames.image_size == AUTO_SIZE else frames.spec()
+    smallest_px = seen.smallest_px()
+    spec = None if seen.size_hw is None else frames.spec(seen.size_hw)
     settings = network.settings(option_names(fit), **training.settings())
     training.check_resume(network.detector)
     source, made_for = images_to_fit(

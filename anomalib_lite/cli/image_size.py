@@ -13,6 +13,7 @@ from anomalib_lite.cli.common import console
 from anomalib_lite.cli.options import FRAMES, Frames, Network
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.training import trains
+from anomalib_lite.cli.values import parse_size
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.detector import Detector
@@ -23,10 +24,18 @@ AUTO_SIZE = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmallestDefect:
-    """What must be found."""
+class InputSize:
+    """What the network sees, and what must be found."""
 
     panel: ClassVar[str] = FRAMES
+    image_size: Annotated[
+        str,
+        typer.Option(
+            metavar="HxW",
+            help="What the network sees, pixels: 256, or HxW such as 256x320; auto judges sizes by "
+            "the good images and says why.",
+        ),
+    ] = "256"
     smallest_defect: Annotated[
         str | None,
         typer.Option(
@@ -41,8 +50,13 @@ class SmallestDefect:
         typer.Option(metavar="MM", help="What a pixel of the photograph covers, millimetres."),
     ] = None
 
-    def pixels(self) -> float | None:
-        """The diameter in pixels of the photograph; None where nothing was said.
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """Height and width; None where the good images decide."""
+        return None if self.image_size == AUTO_SIZE else parse_size(self.image_size)
+
+    def smallest_px(self) -> float | None:
+        """The smallest defect in pixels of the photograph; None where nothing was said.
 
         Raises:
             SettingsError: it is no size, or millimetres without their scale.

@@ -18,7 +18,6 @@ from anomalib_lite.cli.values import (
     checked_seed,
     parse_layers,
     parse_settings,
-    parse_size,
 )
 
 if TYPE_CHECKING:
@@ -160,14 +159,6 @@ class Frames:
     """What a frame is, declared: nothing is guessed."""
 
     panel: ClassVar[str] = FRAMES
-    image_size: Annotated[
-        str,
-        typer.Option(
-            metavar="HxW",
-            help="What the network sees, pixels: 256, or HxW such as 256x320; auto judges sizes by "
-            "the good images and says why.",
-        ),
-    ] = "256"
     roi: Annotated[
         Path | None,
         typer.Option(
@@ -186,21 +177,16 @@ class Frames:
         Exif, typer.Option(help="apply turns photographs upright by their EXIF tag.")
     ] = "apply"
 
-    def spec(self, size_hw: tuple[int, int] | None = None) -> InputSpec:
-        """The declaration that preparation, file and edge share; reads the mask.
-
-        Args:
-            size_hw: prepared size; None takes what `--image-size` says.
-        """
+    def spec(self, size_hw: tuple[int, int]) -> InputSpec:
+        """The declaration that preparation, file and edge share, at a size; reads the mask."""
         from anomalib_lite.cli.common import console
         from anomalib_lite.edge.frames import read_frame
         from anomalib_lite.edge.model_files.roi import faint_pixels
         from anomalib_lite.edge.prepare import InputSpec
 
-        height, width = size_hw or parse_size(self.image_size)
         spec = InputSpec(
-            height=height,
-            width=width,
+            height=size_hw[0],
+            width=size_hw[1],
             colour=self.colour,
             bit_depth=self.bit_depth,
             alpha=self.alpha,

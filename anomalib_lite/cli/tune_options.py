@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from anomalib_lite.cli.names import complete_backbone, complete_detector
-from anomalib_lite.cli.options import MODEL, RUN, Weights
+from anomalib_lite.cli.options import FRAMES, MODEL, RUN, Weights
 from anomalib_lite.cli.values import checked_minutes, parse_size
 
 if TYPE_CHECKING:
@@ -40,12 +40,13 @@ class Axes:
             help="Repeat for more. Default: pdn_edge, and resnet18 where its weights are at hand.",
         ),
     ] = None
-    size: Annotated[
+    image_size: Annotated[
         list[str] | None,
         typer.Option(
             metavar="HxW",
-            help="Input size; repeat for more. Default: about 256, 320 and 384, in the shape of "
-            "the frames.",
+            help="What the network sees; repeat for more. Default: about 256, 320 and 384, in the "
+            "shape of the frames.",
+            rich_help_panel=FRAMES,
         ),
     ] = None
     rows: Annotated[
@@ -78,7 +79,7 @@ class Axes:
         detectors = tuple(self.detector or DETECTORS)
         require_quick(detectors)
         return Grid(
-            sizes=[parse_size(text) for text in self.size] if self.size else sizes,
+            sizes=[parse_size(text) for text in self.image_size or ()] or sizes,
             detectors=detectors,
             backbones=self._backbones(),
             rows=tuple(self.rows or ROWS),

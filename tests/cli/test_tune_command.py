@@ -5,9 +5,10 @@ import json
 import pytest
 
 from anomalib_lite import Detector, EdgeModel
+from anomalib_lite.data.parts.dataset import write_dataset
 
-SMALL = ("--detector", "mvg", "--detector", "padim", "--backbone", "filters", "--size", "32",
-         "--size", "64", "--engine", "onnxruntime")  # fmt: skip
+SMALL = ("--detector", "mvg", "--detector", "padim", "--backbone", "filters", "--image-size", "32",
+         "--image-size", "64", "--engine", "onnxruntime")  # fmt: skip
 
 
 def test_a_tuning_ends_in_a_verified_file_that_fits_the_budget(run, good_folder, tmp_path):
@@ -64,3 +65,16 @@ def test_too_few_images_are_one_line(run, good_folder, tmp_path):
     status, _, err = run("tune", f"{good_folder}/00[0-3].png", "--budget-ms", 5, "--out", tmp_path)
     assert status == 2
     assert "4 usable good images; a choice takes at least 5" in err
+
+
+def test_labelled_images_judge_in_place_of_simulated_defects(run, tmp_path):
+    parts = write_dataset(
+        tmp_path, "flange", train=8, test_good=3, test_per_defect=1, size=96, image_format="png"
+    )
+    out, small = tmp_path / "tuned", ("--detector", "mvg", *SMALL[4:8], *SMALL[-2:])
+    words = ("--budget-ms", 1000, "--out", out, "--labelled", f"mvtec:{tmp_path}:flange")
+    status, _, err = run("tune", parts / "train" / "good", *words, *small)
+    assert status == 0, err
+    chosen = json.loads((out / "tune.json").read_text())["chosen"]
+    assert 0 <= chosen["tried"][0]["labelled_auroc"] <= 1
+    assert "image AUROC on labelled images" in (out / "report.html").read_text()
