@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from anomalib_lite.backbones.base import register_backbone
 from anomalib_lite.backbones.torchvision_ops import declare_missing_operators
 from anomalib_lite.edge.errors import SettingsError, did_you_mean
 from anomalib_lite.system.seeding import seeded
+
+_SMALL_BYTES = 1 << 30
+_LARGEST_SHARE = 32
 
 
 def import_timm() -> Any:
@@ -30,6 +34,29 @@ def pretrained_config(timm: Any, name: str) -> Any:
             + (f" (similar: {near})" if near else "")
         )
     return timm.get_pretrained_cfg(name)
+
+
+def refuse_larger(name: str, held_bytes: int) -> None:
+    """Raise `ValueError` where a network is far larger than what a file holds of it.
+
+    Files name their network, and a name alone could fill the memory. It is laid out without memory
+    first. What a file holds may be cut off after an early layer, so that it may be much smaller.
+
+    Args:
+        name: of a timm network; others are left to who builds them.
+        held_bytes: of its tensors in the file.
+    """
+    timm = import_timm()
+    if name in register_backbone.known or not timm.is_model(name):
+        return
+    with torch.device("meta"):
+        network: nn.Module = timm.create_model(name, pretrained=False)
+    needed = 4 * sum(parameter.numel() for parameter in network.parameters())
+    if needed > max(_SMALL_BYTES, _LARGEST_SHARE * held_bytes):
+        raise ValueError(
+            f"the network {name} takes {needed / 1e6:.0f} MB, the file holds "
+            f"{held_bytes / 1e6:.1f} MB of it"
+        )
 
 
 def build_features(timm: Any, name: str, **options: Any) -> nn.Module:

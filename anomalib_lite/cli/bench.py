@@ -40,6 +40,7 @@ def bench(
     """Time decode, prepare, network and post-processing of one frame: p50, p99, frames/s."""
     from rich.table import Table
 
+    from anomalib_lite.cli.visible import visible
     from anomalib_lite.edge.benchmark import measure
 
     size = None if frame_size is None else parse_size(frame_size)
@@ -65,3 +66,5 @@ def bench(
         f"{result.frames_per_second:.1f} frames/s, one after the other, {height}x{width} frames; "
         f"{result.engine}, {result.threads} threads"
     )
+    for line in visible(opened.spec, result.frame_hw):
+        screen.print(line, markup=False)

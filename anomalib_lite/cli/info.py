@@ -41,6 +41,7 @@ def _lines(file: Path, document: dict[str, Any]) -> dict[str, str]:
         "backbone": f"{about['backbone']['name']} ({', '.join(about['backbone']['layers'])})",
         "weights sha256": about["backbone"]["weights_sha256"],
         "input": _input(spec),
+        **_seen(spec, about["data"].get("frame_hw")),
         "fitted on": f"{about['data']['images']} good images, "
         f"{len(about['data']['skipped'])} skipped (fingerprint "
         f"{about['data']['fingerprint'][:12]})",
@@ -56,6 +57,17 @@ def _lines(file: Path, document: dict[str, Any]) -> dict[str, str]:
             f"{parity['map_difference']:.1e} of the fitted model on {parity['probes']} probes"
         )
     return shown
+
+
+def _seen(spec: dict[str, Any], frame_hw: list[int] | None) -> dict[str, str]:
+    """What of a fitted frame the model sees."""
+    from anomalib_lite.cli.visible import visible
+    from anomalib_lite.edge.prepare import InputSpec
+
+    if not frame_hw or min(frame_hw) < 1:
+        return {}
+    lines = visible(InputSpec.from_dict(spec), (frame_hw[0], frame_hw[1]))
+    return {"sees": "; ".join(lines)} if lines else {}
 
 
 def _settings(settings: dict[str, Any]) -> str:

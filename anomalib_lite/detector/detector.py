@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from anomalib_lite.backbones.timm_models import refuse_larger
 from anomalib_lite.backbones.weights import tensors_below
 from anomalib_lite.detector.file import DetectorState, content_of, read_state, write_state
 from anomalib_lite.detector.file_tensors import require_usable
@@ -20,6 +22,8 @@ from anomalib_lite.system.devices import AUTO, CPU, choose_device, put
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
+
+_LARGEST_TRIED = 1 << 20
 
 
 class Detector(Learner):
@@ -118,9 +122,13 @@ class Detector(Learner):
         chosen = choose_device(device)
         state = read_state(path)
         with content_of(path):
+            own = tensors_below(dict(state.tensors), "backbone.")
+            refuse_larger(state.backbone["name"], sum(item.nbytes for item in own.values()))
             detector = cls.from_state(state, device=chosen)
-            # What does not fit together is found here, not at the first frame of a shift.
-            require_usable(detector.run(detector.inputs.blank()))
+            # What does not fit together is found here, not at the first frame of a shift. A frame
+            # of millions of pixels would take longer than it is worth.
+            if math.prod(state.spec.size_hw) <= _LARGEST_TRIED:
+                require_usable(detector.run(detector.inputs.blank()))
             return detector
 
     def export(self, path: str | Path) -> ExportReport:

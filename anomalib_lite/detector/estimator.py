@@ -14,9 +14,11 @@ from sklearn.exceptions import NotFittedError
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import FitError, FrameError
 from anomalib_lite.edge.frame_like import ValueRange
+from anomalib_lite.edge.measured import MeasuredSpec
 from anomalib_lite.edge.predict import Unusable
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.source_kinds.items import as_items, is_number_list
+from anomalib_lite.system.devices import AUTO
 
 GOOD, ANOMALOUS = 1, -1
 """scikit-learn's labels of outlier detection."""
@@ -46,10 +48,13 @@ class AnomalyEstimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         backbone: name of the feature extractor.
         layers: backbone layers.
         weights: a `.safetensors` file for the backbone.
+        backbone_options: what the backbone declares, its `mean` and `std` too.
         image_size: side or `(height, width)` of the network's input, or an `InputSpec`.
+        inputs: what is measured beside the picture, by name; images are then mappings.
         calibration: how good images are scored for the threshold.
         max_false_reject: share of good frames that may be rejected.
         seed: the one source of randomness.
+        device: where torch computes.
         value_range: values of black and white where images are not `uint8` or `uint16`.
         settings: settings of the scorer, by name.
 
@@ -65,10 +70,13 @@ class AnomalyEstimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         backbone: str | None = None,
         layers: Sequence[str] | None = None,
         weights: str | Path | None = None,
+        backbone_options: Mapping[str, Any] | None = None,
         image_size: int | tuple[int, int] | InputSpec = 256,
+        inputs: Mapping[str, MeasuredSpec] | None = None,
         calibration: str = "auto",
         max_false_reject: float = 0.01,
         seed: int = 0,
+        device: str = AUTO,
         value_range: ValueRange | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
@@ -76,10 +84,13 @@ class AnomalyEstimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.backbone = backbone
         self.layers = layers
         self.weights = weights
+        self.backbone_options = backbone_options
         self.image_size = image_size
+        self.inputs = inputs
         self.calibration = calibration
         self.max_false_reject = max_false_reject
         self.seed = seed
+        self.device = device
         self.value_range = value_range
         self.settings = settings
 
@@ -99,7 +110,9 @@ class AnomalyEstimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             detector.scorer.name,
             backbone=detector.backbone.name,
             layers=detector.backbone.settings()["layers"],
+            backbone_options=detector.backbone.settings().get("options"),
             image_size=detector.spec,
+            inputs=detector.measured or None,
             calibration=detector.calibration_method,
             max_false_reject=detector.calibration.max_false_reject,
             seed=detector.seed,
@@ -135,10 +148,13 @@ class AnomalyEstimator(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             backbone=self.backbone,
             layers=self.layers,
             weights=self.weights,
+            backbone_options=self.backbone_options,
             image_size=self.image_size,
+            inputs=self.inputs,
             calibration=self.calibration,
             max_false_reject=self.max_false_reject,
             seed=self.seed,
+            device=self.device,
             **dict(self.settings or {}),
         )
         weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)[good]

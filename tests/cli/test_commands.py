@@ -184,6 +184,7 @@ def test_info_for_people_and_for_programs(run, padim_files, kind):
     assert status == 0
     for words in ("padim", "filters (octave1, octave2, octave3)", "64x64 rgb, 8 bits", "12 good"):
         assert words in out
+    assert "one pixel of the network is 1.5 x 1.5 pixels of the frame" in out
     status, out, _ = run("info", path, "--json")
     document = json.loads(out)
     assert document["kind"] == ("detector", "edge file")[kind]
@@ -209,6 +210,7 @@ def test_bench_times_every_stage(run, padim_files, kind, engine):
     assert status == 0
     assert "post-processing" in out
     assert "frames/s" in out
+    assert "one pixel of the network is 1.5 x 1.5 pixels of the frame" in out
 
 
 def test_check_ends_with_status_one_when_this_machine_differs(run, padim_files, monkeypatch):

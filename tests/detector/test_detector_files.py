@@ -6,6 +6,7 @@ import resource
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from anomalib_lite import Detector, EdgeModel
+from anomalib_lite.backbones.timm_models import refuse_larger
+from anomalib_lite.detector.file import write_state
 from anomalib_lite.edge import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.model_files.headers import HEADER_KEY, read_header
 from anomalib_lite.edge.model_files.integrity import seal
@@ -47,6 +50,20 @@ def test_loading_gives_back_every_bit(saved, good_frames, scratched, tmp_path):
         np.testing.assert_array_equal(one.network_map, other.network_map)
     again = loaded.save(tmp_path / "again.safetensors")
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_name_alone_does_not_fill_the_memory(padim, tmp_path):
+    state = padim.state()
+    named = replace(state, backbone={**state.backbone, "name": "vit_giant_patch14_dinov2"})
+    path = write_state(named, tmp_path / "forged.safetensors")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelFileError, match=r"vit_giant_patch14_dinov2 takes 4546 MB, the file"):
+        Detector.load(path)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 500_000
+    refuse_larger("resnet18", 0)
+    refuse_larger("filters", 0)
+    refuse_larger("vit_giant_patch14_dinov2", 200 << 20)
 
 
 def test_a_loaded_detector_goes_on_learning(padim, padim_files, good_frames):

@@ -1,5 +1,7 @@
 """scikit-learn's tools hold a detector: signs, labels, pipelines, cross-validation, searches."""
 
+import inspect
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -143,6 +145,25 @@ def test_a_detector_that_is_fitted_already_is_held(padim, padim_files, images, t
     again.detector_.save(tmp_path / "x.safetensors")
     with pytest.raises(FitError, match="not fitted yet"):
         AnomalyEstimator.from_detector(Detector("padim", image_size=64))
+
+
+def test_it_takes_what_a_detector_takes():
+    ours = inspect.signature(AnomalyEstimator.__init__).parameters
+    theirs = inspect.signature(Detector.__init__).parameters
+    assert set(theirs) - set(ours) == set()
+
+
+def test_options_of_the_backbone_go_along(images, tmp_path):
+    options = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    fitted = estimator(backbone_options=options, device="cpu").fit(images[:12])
+    assert fitted.detector_.backbone.settings()["options"] == options
+    loaded = Detector.load(fitted.detector_.save(tmp_path / "x.safetensors"))
+    held = AnomalyEstimator.from_detector(loaded)
+    assert held.get_params()["backbone_options"] == options
+    again = clone(held).fit(images[:12])
+    np.testing.assert_array_equal(again.score_samples(images), fitted.score_samples(images))
+    plain = estimator().fit(images[:12])
+    assert not np.array_equal(plain.score_samples(images), fitted.score_samples(images))
 
 
 @pytest.mark.parametrize("use", ["predict", "score_samples", "decision_function"])
