@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anomalib_lite.scorers import Setting
 
 _ASKED = "anomalib_lite.detector"
-_OF_ONE_KIND = frozenset({"size", "steps", "minutes", "resume"})
+_OF_ONE_KIND = frozenset({"size", "width", "steps", "minutes", "resume"})
 _WITH_STEPS = "resume"
 
 

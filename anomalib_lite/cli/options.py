@@ -217,8 +217,8 @@ class Network:
             autocompletion=complete_detector,
             help="patchcore: any part, also one that turns or moves; padim: parts that always lie "
             "the same way, quicker; mvg: logical defects, the part as a whole; knn: the baseline; "
-            "efficientad and stfpm train by steps. patchcore+mvg: several over one pass. Its own "
-            "options: --detector NAME --help.",
+            "efficientad, stfpm, draem and reconstruction train by steps. patchcore+mvg: several "
+            "over one pass. Its own options: --detector NAME --help.",
         ),
     ] = "patchcore"
     backbone: Annotated[

@@ -27,6 +27,14 @@ class Training:
         Literal["edge", "S", "M"] | None,
         typer.Option(help="edge, for two CPU cores, or the paper's S or M. Default: edge."),
     ] = None
+    width: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            help="Factor of all channels: 1.0 is the paper's (for a GPU), 0.5, 0.25 or 0.125. "
+            "Default: 0.125.",
+        ),
+    ] = None
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Stop after so many steps.")
     ] = None
@@ -57,4 +65,9 @@ class Training:
 
     def settings(self) -> dict[str, Any]:
         """Those that are settings of the detector."""
-        return {"size": self.size, "steps": self.steps, "minutes": self.minutes}
+        return {
+            "size": self.size,
+            "width": self.width,
+            "steps": self.steps,
+            "minutes": self.minutes,
+        }

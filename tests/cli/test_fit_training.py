@@ -53,6 +53,15 @@ def test_the_budget_and_the_size_are_options(run, good_folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["part.safetensors"]
 
 
+def test_the_width_is_an_option(run, good_folder, tmp_path):
+    out = tmp_path / "part.safetensors"
+    given = ("--detector", "draem", "--image-size", "32", "--width", "0.25", "--steps", 1)
+    status, text, _ = run("fit", good_folder, "--out", out, *given)
+    assert status == 0
+    assert "draem on pixels" in text
+    assert Detector.load(out).scorer.width == 0.25
+
+
 @pytest.mark.parametrize(("number", "ends_with"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_writes_a_detector_and_resume_ends_in_the_same_bytes(
     run, good_folder, tmp_path, monkeypatch, number, ends_with

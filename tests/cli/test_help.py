@@ -17,7 +17,7 @@ from anomalib_lite.scorers import describe_settings, list_scorers
 
 NAMES = [command.__name__.replace("_", "-") for many in main.COMMANDS.values() for command in many]
 COMPUTES = ("fit", "evaluate", "score", "score-pool", "audit", "export", "check", "bench")
-TRAINS = {"efficientad", "stfpm"}
+TRAINS = {"efficientad", "stfpm", "draem", "reconstruction"}
 
 
 @pytest.fixture

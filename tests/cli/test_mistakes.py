@@ -76,6 +76,8 @@ MISTAKES = [
     (f"{FIT} --detector padim --steps 5", "--steps is not an option of padim"),
     (f"{FIT} --detector padim --minutes 5", "--minutes is not an option of padim"),
     (f"{FIT} --detector padim --size S", "--size is not an option of padim"),
+    (f"{FIT} --detector padim --width 0.5", "--width is not an option of padim"),
+    (f"{FIT} --detector draem --width 0.3", "width is 0.3; choose 1.0, 0.5, 0.25 or 0.125"),
     (f"{FIT} --detector padim --resume", "padim is not trained by steps"),
     (f"{FIT} --detector efficientad --steps 0", "--steps"),
     (f"{FIT} --detector efficientad --minutes 0", "choose a time above 0"),

@@ -27,6 +27,8 @@ CASES = [
     ("musc", {"references": 4}),
     ("stfpm", {"backbone": "pdn_edge", "steps": 1}),
     ("efficientad", {"backbone": "pdn_edge", "layers": ["local"], "steps": 1}),
+    ("draem", {"steps": 1, "batch_size": 2}),
+    ("reconstruction", {"steps": 1}),
     ("patchcore+mvg", {}),
 ]
 ASKS_HOW_IT_IS_RUN = re.compile(

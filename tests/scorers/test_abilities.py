@@ -35,7 +35,7 @@ ABLE = {
     ReferenceQuantile: {"mvg"},
 }
 BY_ALL = (CrossFit, PartialFit, Forget, TakesSampleWeight)
-SHIPPED = sorted(set().union(*ABLE.values()) | {"stfpm"})
+SHIPPED = sorted(set().union(*ABLE.values()) | {"stfpm", "draem", "reconstruction"})
 PAIRS = ["+".join(pair) for pair in combinations(SHIPPED, 2)]
 QUICK = ["+".join(pair) for pair in combinations(["gda", "knn", "mvg", "padim", "patchcore"], 2)]
 

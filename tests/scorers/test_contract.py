@@ -134,6 +134,8 @@ EVERY = {
     "musc": {"references": 3},
     "stfpm": {"steps": 1, "backbone": "pdn_edge"},
     "efficientad": {"steps": 1, "backbone": None},
+    "draem": {"steps": 1, "batch_size": 2},
+    "reconstruction": {"steps": 1},
     "patchcore+mvg": {"patchcore.rows": 50, "trust": "equal"},
     "toy": {},
     "phrases": {},

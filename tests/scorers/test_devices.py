@@ -40,12 +40,19 @@ CASES = [
     ("musc", {"references": 2}),
     ("stfpm", {**EDGE, "steps": 2}),
     ("efficientad", {**EDGE, "layers": ["local"], "steps": 2}),
+    ("draem", {"steps": 2, "batch_size": 2}),
+    ("reconstruction", {"steps": 2, "batch_size": 2}),
     ("patchcore+mvg", {"patchcore.rows": 40}),
     ("mvg+gda", {}),
     ("baseline", {"method": "svm"}),
 ]
 IDS = ["-".join([name, *map(str, settings)]) for name, settings in CASES]
-TRAINED = ("stfpm", "efficientad")  # by steps: what rounds otherwise grows with them
+TRAINED = (
+    "stfpm",
+    "efficientad",
+    "draem",
+    "reconstruction",
+)  # by steps: what rounds otherwise grows with them
 
 
 def _detector(case, device="cpu"):
@@ -103,7 +110,7 @@ def test_a_fit_on_the_device_gives_what_a_fit_on_the_cpu_gives(
 
 
 @pytest.mark.parametrize(
-    "case", [CASES[place] for place in (0, 1, 2, 4, 5, 8, 13)], ids=lambda case: case[0]
+    "case", [CASES[place] for place in (0, 1, 2, 4, 5, 8, 15)], ids=lambda case: case[0]
 )
 def test_more_images_and_fewer_on_the_device(case, good_frames, monkeypatch):
     pretend_cuda(monkeypatch)
@@ -160,7 +167,9 @@ def test_rejections_are_explained_on_the_device(good_frames, scratched, monkeypa
 
 
 @pytest.mark.parametrize(
-    "case", [CASES[place] for place in (0, 1, 2, 3, 4, 5, 8, 10, 11, 12)], ids=lambda case: case[0]
+    "case",
+    [CASES[place] for place in (0, 1, 2, 3, 4, 5, 8, 10, 11, 12, 13, 14)],
+    ids=lambda case: case[0],
 )
 def test_a_device_without_float64_is_given_none(case, good_frames, monkeypatch):
     pretend_cuda(monkeypatch)

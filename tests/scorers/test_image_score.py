@@ -36,7 +36,9 @@ def test_one_odd_cell_moves_the_mean_of_the_largest_by_its_share_only():
     assert float(largest(odd) - largest(calm)) == 8
 
 
-@pytest.mark.parametrize("name", ["patchcore", "knn", "padim", "stfpm", "efficientad"])
+@pytest.mark.parametrize(
+    "name", ["patchcore", "knn", "padim", "stfpm", "efficientad", "reconstruction"]
+)
 @pytest.mark.parametrize(
     "settings", [{"image_score": "mean"}, {"top_share": 0.0}, {"top_share": 1.5}, {"top_share": -1}]
 )
@@ -78,6 +80,7 @@ def test_every_engine_gives_the_fitted_models_score_inside_a_region(
         ("knn", {"backbone": "filters", "mode": "patches"}),
         ("stfpm", {"backbone": "pdn_edge", "steps": 1}),
         ("efficientad", {"steps": 1}),
+        ("reconstruction", {"steps": 1}),
     ],
 )
 def test_every_scorer_with_a_map_can_take_the_mean_of_its_largest_values(
