@@ -39,6 +39,15 @@ _SAMPLE_SIDE = 320
 _READY_BYTES = 128 << 20
 
 
+def require_rereadable(source: Source) -> None:
+    """Raise `SourceError` for a source that delivers its frames once."""
+    if not source.rereadable:
+        raise SourceError(
+            f"{source.name}: a live source cannot be read twice; record the frames to a folder "
+            "or a video first"
+        )
+
+
 class ChosenFrames:
     """Some frames of a source, as a source.
 
@@ -102,11 +111,7 @@ class ImageStream:
         *,
         indices: Sequence[int] | NDArray[np.int64] | None = None,
     ) -> None:
-        if not source.rereadable:
-            raise SourceError(
-                f"{source.name}: a live source cannot be read twice; record the frames to a folder "
-                "or a video first"
-            )
+        require_rereadable(source)
         self.source = source
         self.backbone = backbone
         self.inputs = spec if isinstance(spec, Inputs) else Inputs(spec)

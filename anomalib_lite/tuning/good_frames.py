@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream, require_rereadable
 from anomalib_lite.detector.independence import GroupBy, chosen, look_through
 from anomalib_lite.edge.errors import FitError, FrameError, telling_reasons
 from anomalib_lite.edge.frames import Frame
@@ -100,7 +100,9 @@ def look_at_sizes(source: Source) -> tuple[tuple[int, int], bool]:
 
     Raises:
         FitError: none of them can be used.
+        SourceError: a live source.
     """
+    require_rereadable(source)
     total = sum(1 for _ in source.jobs())
     picked = ChosenFrames(source, spread(total, _LOOKED_AT)) if total else source
     found: list[tuple[int, int]] = []

@@ -9,7 +9,6 @@ DIR/trials/settings.json       what it was made with
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +77,6 @@ class TrialStore:
         _write(self.folder / "milliseconds.json", {"ms": found})
         for path in self.folder.glob("*.onnx"):
             path.unlink(missing_ok=True)
-
-    def clear(self) -> None:
-        """Remove all trials, once the tuning has come to its end."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _record(self, configuration: Configuration, rung: int) -> Path:
         return self.folder / str(rung) / f"{configuration.key}.json"

@@ -61,6 +61,13 @@ def test_what_cannot_be_is_one_line(run, good_folder, tmp_path, options, message
     assert not out.exists()
 
 
+@pytest.mark.parametrize("words", [("tune", "--budget-ms", 5), ("fit", "--image-size", "auto")])
+def test_a_live_source_is_refused(run, tmp_path, words):
+    status, _, err = run(*words, "camera:0", "--out", tmp_path / "part.safetensors")
+    assert status == 2
+    assert "a live source cannot be read twice" in err
+
+
 def test_too_few_images_are_one_line(run, good_folder, tmp_path):
     status, _, err = run("tune", f"{good_folder}/00[0-3].png", "--budget-ms", 5, "--out", tmp_path)
     assert status == 2
