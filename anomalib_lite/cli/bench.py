@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,6 +36,13 @@ def bench(
     ] = 200,
     engine: EngineOption = None,
     threads: Threads = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Time the nodes of an edge file's graph in place of the stages (ONNX Runtime).",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Time decode, prepare, network and post-processing of one frame: p50, p99, frames/s."""
@@ -43,6 +51,10 @@ def bench(
     from anomalib_lite.cli.visible import visible
     from anomalib_lite.edge.benchmark import measure
 
+    if profile:
+        trust.check(model)
+        _nodes(model, engine, threads, frames, frame_size, as_json=as_json)
+        return
     size = None if frame_size is None else parse_size(frame_size)
     trust.check(model)
     opened = open_model(model, engine=engine, threads=threads)
@@ -68,3 +80,52 @@ def bench(
     )
     for line in visible(opened.spec, result.frame_hw):
         screen.print(line, markup=False)
+
+
+def _nodes(
+    path: Path,
+    engine: str | None,
+    threads: int | None,
+    frames: int,
+    frame_size: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Profile an edge file and print kinds of node and the slowest nodes."""
+    from rich.table import Table
+
+    from anomalib_lite.edge.benchmark import example_prepared
+    from anomalib_lite.edge.errors import SettingsError
+    from anomalib_lite.edge.model import EdgeModel
+    from anomalib_lite.edge.profiling import profile_graph
+
+    if engine not in (None, "onnxruntime"):
+        raise SettingsError(f"--profile times ONNX Runtime's nodes, not {engine}'s; leave it out")
+    if frame_size is not None:
+        raise SettingsError(
+            "--profile times the graph, which sees prepared frames of one size; leave "
+            "--frame-size out"
+        )
+    opened = open_model(path, threads=threads)
+    if not isinstance(opened, EdgeModel):
+        raise SettingsError(f"{path} has no graph to profile; export it and give the .onnx file")
+    found = profile_graph(path, example_prepared(opened), threads=threads, repeats=frames)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    kinds = Table("kind of node", "nodes", "ms", "share")
+    for item in found.kinds:
+        kinds.add_row(item.kind, str(item.nodes), f"{item.ms:.3f}", f"{item.share:.1%}")
+    slowest = Table("slowest nodes", "kind", "output", "ms", "GFLOP/s")
+    for node in found.slowest:
+        shape = "x".join(map(str, node.output))
+        speed = "" if node.gflops is None else f"{node.gflops:.0f}"
+        slowest.add_row(node.name, node.kind, shape, f"{node.ms:.3f}", speed)
+    screen = console()
+    screen.print(kinds)
+    screen.print(slowest)
+    screen.print(
+        f"{found.nodes_ms:.2f} ms in all nodes; convolutions and products reached "
+        f"{found.gflops:.0f} GFLOP/s, this machine's matrix product {found.machine_gflops:.0f}; "
+        f"{found.engine}, {found.threads} threads, medians of {found.repeats} frames"
+    )

@@ -13,7 +13,7 @@ import numpy as np
 
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.frames import Frame, decode_frame
-from anomalib_lite.edge.inputs import FRAMES, Inputs, View, prepare_view, stacked
+from anomalib_lite.edge.inputs import FRAMES, Inputs, Prepared, View, prepare_view, stacked
 from anomalib_lite.edge.prediction import make_prediction
 from anomalib_lite.edge.runs.scoring import Model
 
@@ -106,6 +106,12 @@ def measure(
         frame_hw=shape,
         repeats=repeats,
     )
+
+
+def example_prepared(model: Model) -> Prepared:
+    """A good part of the file, prepared as the graph takes it."""
+    view, _ = _example(model)
+    return stacked([prepare_view(view, model.inputs.of_copies())])
 
 
 def _refuse_size(frame_hw: tuple[int, int]) -> None:
