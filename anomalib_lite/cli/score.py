@@ -27,9 +27,12 @@ from anomalib_lite.cli.trust import Trust
 if TYPE_CHECKING:
     from anomalib_lite.detector.explainer import Explainer
     from anomalib_lite.edge.runs.run_record import RunRecord
-    from anomalib_lite.edge.runs.scoring import Model
+    from anomalib_lite.edge.runs.scoring import Model, ScoredFrame
     from anomalib_lite.edge.sources import Source
     from anomalib_lite.report.production import ProductionReport
+
+_MOST_WAITING = 4
+"""Judged frames that may wait to be written, in memory with their pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +241,7 @@ def score_to_folder(
     """
     from anomalib_lite.cli.results_file import results_file
     from anomalib_lite.cli.run_ending import RunEnding
+    from anomalib_lite.edge.runs.behind import Behind
     from anomalib_lite.edge.runs.scoring import score_source
     from anomalib_lite.edge.source_kinds.resumed import resumed
     from anomalib_lite.report.side_outputs import SideOutputs
@@ -252,11 +256,19 @@ def score_to_folder(
     ):
         names = ending.replay(results, model.spec)
         started, before = time.perf_counter(), record.counts["scored"]
-        for item in score_source(model, resumed(source, names), batch=batch):
+
+        def write(item: ScoredFrame) -> None:
             drawn, pairs = side.of(item)
             results.write({**record.line(item), **drawn})
             ending.report(item, pairs)
-            progress("scoring frames", results.lines, len(source))
+
+        # Explaining runs the detector's own network, which one thread at a time may do.
+        waiting = 0 if explainer is not None else _MOST_WAITING
+        with Behind(write, most=waiting) as writer:
+            judged = score_source(model, resumed(source, names), batch=batch)
+            for done, item in enumerate(judged, start=1 + len(names)):
+                writer.put(item)
+                progress("scoring frames", done, len(source))
         elapsed = time.perf_counter() - started
     if side.failed:
         console(stderr=True).print(side.explain(), style="red", markup=False)
