@@ -18,7 +18,7 @@ import numpy as np
 from real_sets import SETS, SHARED
 
 from anomalib_lite import Detector, EdgeModel
-from anomalib_lite.edge import InputSpec, read_frame
+from anomalib_lite.edge import InputSpec, prepare, read_frame
 from anomalib_lite.edge.sources import open_good_images
 from anomalib_lite.metrics.image import auroc
 from anomalib_lite.system.threads import use_threads
@@ -36,7 +36,9 @@ def labelled(folder: Path, model: EdgeModel, most: int) -> tuple[np.ndarray, np.
     kinds = sorted(item for item in (folder / "test").iterdir() if item.is_dir())
     test = [(path, kind.name != "good") for kind in kinds for path in sorted(kind.iterdir())]
     chosen = [test[place] for place in spread(len(test), most)]
-    scores = [model.predict(read_frame(path)).score for path, _ in chosen]
+    spec = InputSpec(*model.spec.size_hw)
+    prepared = (prepare(read_frame(path), spec) for path, _ in chosen)
+    scores = [float(model.run(frame[None]).score[0]) for frame in prepared]
     return np.array(scores), np.array([bad for _, bad in chosen])
 
 

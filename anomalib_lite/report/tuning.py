@@ -56,7 +56,11 @@ def render_tuning(tuning: Tuning, source: str) -> str:
         _cards(tuning),
         _early(tuning),
         section("Accuracy against milliseconds", _plot(tuning)),
-        section("All that was tried", tag("p", _MEANING, class_="note"), table(HEADS, rows)),
+        section(
+            "All that was tried",
+            tag("p", _MEANING, class_="note"),
+            table(HEADS, rows, numbers_from=2),
+        ),
     ]
     failed = [entry for entry in tuning.entries if entry.failed]
     if failed:
@@ -99,9 +103,6 @@ def _row(tuning: Tuning, entry: Entry) -> list[tuple[str, float | None]]:
     last = entry.last
     assert last.judgement is not None  # only usable entries have a row
     labelled = math.nan if last.labelled is None else last.labelled
-    remark = "chosen" if entry is tuning.best else "front" if entry in tuning.front else ""
-    if entry.quickest_ms > tuning.budget_ms:
-        remark = f"{remark}, too slow".removeprefix(", ")
     return [
         (entry.configuration.words, None),
         (entry.engine, None),
@@ -111,8 +112,19 @@ def _row(tuning: Tuning, entry: Entry) -> list[tuple[str, float | None]]:
         (NO_VALUE if last.labelled is None else f"{labelled:.3f}", labelled),
         (str(last.images), float(last.images)),
         (f"{last.size_bytes / 1e6:.1f}", float(last.size_bytes)),
-        (remark, None),
+        (_remark(tuning, entry), None),
     ]
+
+
+def _remark(tuning: Tuning, entry: Entry) -> str:
+    """Its number on the front, whether it was chosen, whether it is too slow."""
+    edge = tuning.front
+    words = [f"front {edge.index(entry) + 1}"] if entry in edge else []
+    if entry is tuning.best:
+        words.insert(0, "chosen")
+    if entry.quickest_ms > tuning.budget_ms:
+        words.append("too slow")
+    return ", ".join(words)
 
 
 def _cards(tuning: Tuning) -> Markup:
@@ -167,7 +179,7 @@ def _plot(tuning: Tuning) -> Markup:
     )
     _dots(canvas, tuning, entries)
     alt = f"{label} over milliseconds of {len(entries)} configurations"
-    key = [("good", "tried"), ("rejected", "on the front"), ("wrong", "chosen")]
+    key = [("good", "tried"), ("rejected", "on the front, by its number"), ("wrong", "chosen")]
     return tag("div", canvas.svg(alt), colour_key(key), class_="plot")
 
 
@@ -176,8 +188,6 @@ def _dots(canvas: Canvas, tuning: Tuning, entries: Iterable[Entry]) -> None:
     for entry in sorted(entries, key=lambda item: (item is best, item in edge)):
         kind = "wrong" if entry is best else "rejected" if entry in edge else "good"
         canvas.dot(entry.quickest_ms, entry.standing.accuracy, kind, 5.0 if kind != "good" else 4.0)
-        if entry is best or entry in edge:
+        if entry in edge:
             x, y = canvas.at_x(entry.quickest_ms), canvas.at_y(entry.standing.accuracy)
-            end = x > 0.7 * canvas.width
-            words = entry.configuration.words
-            canvas.text(x - 8 if end else x + 8, y + 14, words, "tick", "end" if end else "start")
+            canvas.text(x, y - 9, str(edge.index(entry) + 1), "row-note", "middle")

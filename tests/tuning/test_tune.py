@@ -235,6 +235,6 @@ def test_the_page_and_the_table_hold_every_trial(tmp_path):
     assert "good/&lt;parts&gt;" in page
     assert page.count("<circle") == 5
     assert [row[-1][0] for row in table_rows(tuning)] == [
-        "chosen", "front", "front", "front", "front, too slow",
+        "chosen, front 4", "front 3", "front 2", "front 1", "front 5, too slow",
     ]  # fmt: skip
     json.dumps(tuning.to_dict(), allow_nan=False)
