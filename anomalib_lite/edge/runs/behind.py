@@ -27,6 +27,7 @@ class Behind(Generic[T]):
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._finished = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
 
@@ -57,26 +58,33 @@ class Behind(Generic[T]):
     ) -> None:
         if not self._most:
             return
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        interrupt = self._join()
+        interrupt = self._finish()
         if self._error is not None and self._error is not error:
             raise self._error from error
         if interrupt is not None and error is None:
             raise interrupt
 
-    def _join(self) -> KeyboardInterrupt | None:
+    def _finish(self) -> KeyboardInterrupt | None:
         """Wait for what was put; a signal meanwhile is told afterwards."""
         interrupt = None
-        while self._thread.is_alive():
+        while True:
             try:
-                self._thread.join()
+                with self._changed:
+                    self._closed = True
+                    self._changed.notify_all()
+                # `Thread.join` that a signal interrupts takes the thread for ended (Python 3.11).
+                self._finished.wait()
+                return interrupt
             except KeyboardInterrupt as caught:
                 interrupt = caught
-        return interrupt
 
     def _run(self) -> None:
+        try:
+            self._work_off()
+        finally:
+            self._finished.set()
+
+    def _work_off(self) -> None:
         while True:
             with self._changed:
                 while not self._items and not self._closed:
