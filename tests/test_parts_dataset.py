@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import pytest
 
 from anomalib_lite.data.parts import defect_names, render, write_dataset
 from anomalib_lite.edge.errors import SettingsError
+from anomalib_lite.statistics.near_copies import shared_detail
 
 DATA = Path(__file__).parent.parent / "data"
 SMALL = {"train": 2, "test_good": 1, "test_per_defect": 1, "size": 64}
@@ -146,3 +148,42 @@ def assert_same_but_for_rounding(made: bytes, committed: bytes, name: str) -> No
 
 def test_the_committed_files_stay_small() -> None:
     assert sum(len(data) for data in files(DATA / "parts").values()) < 4e6
+
+
+def test_views_show_one_part_and_the_first_is_what_it_was(tmp_path):
+    first = render("flange", seed=3, index=5, size=96).image
+    views = [render("flange", seed=3, index=5, size=96, view=view).image for view in range(4)]
+    others = [render("flange", seed=3, index=index, size=96).image for index in range(6, 12)]
+    assert np.array_equal(views[0], first)
+    for one, other in itertools.combinations(views, 2):
+        assert not np.array_equal(one, other)
+    near = [shared_detail(_grey(first), _grey(view)) for view in views[1:]]
+    far = [shared_detail(_grey(first), _grey(other)) for other in others]
+    assert np.median(near) > np.median(far)
+    assert np.array_equal(views[2], render("flange", seed=3, index=5, size=96, view=2).image)
+    with pytest.raises(SettingsError, match="view must be 0 or more"):
+        render("flange", seed=0, index=0, view=-1)
+
+
+def test_a_defect_keeps_its_mask_in_every_view():
+    for view in (0, 1, 2):
+        good = render("flange", seed=0, index=1, split="test", size=96, view=view)
+        bad = render("flange", seed=0, index=1, split="test", size=96, view=view, defect="scratch")
+        outside = bad.mask == 0
+        assert 0 < (bad.mask > 0).mean() < 0.2
+        assert (np.abs(good.image[outside].astype(int) - bad.image[outside]) > 12).mean() < 0.01
+
+
+def test_a_data_set_of_views_names_the_part_of_each(tmp_path):
+    home = write_dataset(
+        tmp_path, "weave", train=3, test_good=2, test_per_defect=1, size=64, views=3
+    )
+    train = sorted(path.name for path in (home / "train/good").iterdir())
+    assert train == [f"{part:03d}_{view}.jpg" for part in range(3) for view in range(3)]
+    assert len(list((home / "test/good").iterdir())) == 6
+    with pytest.raises(SettingsError, match="views must be 1 to 100, not 0"):
+        write_dataset(tmp_path / "x", "weave", views=0)
+
+
+def _grey(image):
+    return cv2.resize(image[..., 1], (128, 128), interpolation=cv2.INTER_AREA)

@@ -15,6 +15,7 @@ from ...edge.errors import SettingsError
 from .render import defect_names, render
 
 _MOST = 10_000  # images in one folder; also the distance between the defects' index ranges
+_MOST_VIEWS = 100
 _FORMATS = ("jpg", "png")
 _JPEG = [
     *(cv2.IMWRITE_JPEG_QUALITY, 92),
@@ -31,6 +32,7 @@ class _Shot:
     split: str
     index: int
     defect: str | None
+    view: int = 0
 
     @property
     def mask(self) -> str | None:
@@ -47,12 +49,14 @@ def write_dataset(
     test_per_defect: int = 8,
     size: int = 256,
     image_format: str = "jpg",
+    views: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Make one product's data set under `root/<product>` and return that folder.
 
     Images are `train/good/000.jpg`, `test/good/000.jpg`, `test/<defect>/000.jpg`, masks
-    `ground_truth/<defect>/000_mask.png`. No two images show the same scene. Each file appears
+    `ground_truth/<defect>/000_mask.png`. No two images show the same scene,
+    but for the views of one part. Each file appears
     whole or not at all, and a file of the same name is replaced.
 
     Args:
@@ -64,6 +68,8 @@ def write_dataset(
         test_per_defect: test images of each defect.
         size: side of the square images in pixels, 64 to 1024.
         image_format: "jpg" (quality 92, full colour resolution) or "png".
+        views: photographs of each good part, as a line takes them that looks at it several times;
+            `train` and `test_good` count parts, and files are `003_0.jpg`, `003_1.jpg`, ...
         progress: called after each image with (done, total).
 
     Raises:
@@ -81,12 +87,20 @@ def write_dataset(
     ):
         if not 0 <= count <= _MOST:
             raise SettingsError(f"{name} must be 0 to {_MOST}, not {count}")
-    shots = list(_shots(product, train, test_good, test_per_defect))
+    if not 1 <= views <= _MOST_VIEWS:
+        raise SettingsError(f"views must be 1 to {_MOST_VIEWS}, not {views}")
+    shots = list(_shots(product, train, test_good, test_per_defect, views))
     home = Path(root) / product
     _refuse_strangers(home, shots, image_format)
     for done, shot in enumerate(shots, 1):
         made = render(
-            product, seed=seed, index=shot.index, split=shot.split, defect=shot.defect, size=size
+            product,
+            seed=seed,
+            index=shot.index,
+            split=shot.split,
+            defect=shot.defect,
+            size=size,
+            view=shot.view,
         )
         _write(home / shot.folder / f"{shot.stem}.{image_format}", made.image[..., ::-1])
         if shot.mask is not None:
@@ -96,11 +110,14 @@ def write_dataset(
     return home
 
 
-def _shots(product: str, train: int, test_good: int, test_per_defect: int) -> Iterator[_Shot]:
-    for k in range(train):
-        yield _Shot("train/good", f"{k:03d}", "train", k, None)
-    for k in range(test_good):
-        yield _Shot("test/good", f"{k:03d}", "test", k, None)
+def _shots(
+    product: str, train: int, test_good: int, test_per_defect: int, views: int
+) -> Iterator[_Shot]:
+    for split, parts in (("train", train), ("test", test_good)):
+        for k in range(parts):
+            for view in range(views):
+                stem = f"{k:03d}" if views == 1 else f"{k:03d}_{view}"
+                yield _Shot(f"{split}/good", stem, split, k, None, view)
     for number, info in enumerate(defect_names(product), 1):
         for k in range(test_per_defect):
             yield _Shot(f"test/{info.name}", f"{k:03d}", "test", number * _MOST + k, info.name)

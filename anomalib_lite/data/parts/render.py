@@ -14,6 +14,7 @@ from .kit import KIT
 from .streams import stream
 from .surface import Surface, changed
 from .tablet import TABLET
+from .views import laid_down_again
 from .weave import WEAVE
 
 _ALL: dict[str, Product] = {p.name: p for p in (FLANGE, WEAVE, TABLET, KIT)}
@@ -39,6 +40,7 @@ def render(
     split: str = "train",
     defect: str | None = None,
     size: int = 256,
+    view: int = 0,
 ) -> Rendered:
     """One photograph of one part, good or with one defect, and its exact mask.
 
@@ -52,23 +54,31 @@ def render(
         split: "train" or "test".
         defect: a name from `defect_names(product)`, or None for a good part.
         size: side of the square image in pixels, 64 to 1024.
+        view: which photograph of that part: 1, 2, ... show the same one laid down again, in
+            another moment's light and noise.
 
     Raises:
         SettingsError: an argument is unknown or out of range.
     """
     kind = _product(product)
     info = None if defect is None else _defect(kind, defect)
-    _check(seed, index, split, size)
+    _check(seed, index, split, size, view)
     key = (product, split, index)
     side = size * _SUPERSAMPLE
-    canvas = kind.compose(stream(seed, *key, "scene"), None, side)
+    shot = () if view == 0 else ("view", view)
+
+    def composed(fault: Fault | None) -> Surface:
+        part = kind.compose(stream(seed, *key, "scene"), fault, side)
+        return part if view == 0 else laid_down_again(part, stream(seed, *key, "pose", view))
+
+    canvas = composed(None)
     mask = np.zeros((size, size), np.uint8)
     if info is not None:
         fault = Fault(info.name, stream(seed, *key, "defect", info.name))
-        faulty = kind.compose(stream(seed, *key, "scene"), fault, side)
+        faulty = composed(fault)
         mask = _mask(canvas, faulty, size)
         canvas = faulty
-    image = photograph(canvas, size, stream(seed, *key, "camera"), kind.studio)
+    image = photograph(canvas, size, stream(seed, *key, "camera", *shot), kind.studio)
     return Rendered(image, mask, defect, None if info is None else info.family)
 
 
@@ -94,7 +104,9 @@ def _defect(product: Product, name: str) -> DefectInfo:
     raise SettingsError(f"{product.name} has no defect {name!r}; choose one of {known}")
 
 
-def _check(seed: int, index: int, split: str, size: int) -> None:
+def _check(seed: int, index: int, split: str, size: int, view: int) -> None:
+    if view < 0:
+        raise SettingsError(f"view must be 0 or more, not {view}")
     if seed < 0 or index < 0:
         raise SettingsError(f"seed and index must be 0 or more, not seed {seed}, index {index}")
     if split not in _SPLITS:
