@@ -19,7 +19,8 @@ def laid_down_again(surface: Surface, rng: np.random.Generator) -> Surface:
     matrix = cv2.getRotationMatrix2D(
         ((side - 1) / 2, (side - 1) / 2), pick(rng, -_TURN_DEGREES, _TURN_DEGREES), 1.0
     )
-    matrix[:, 2] += [side * pick(rng, -_SHIFT, _SHIFT), side * pick(rng, -_SHIFT, _SHIFT)]
+    for row in (0, 1):
+        matrix[row, 2] += side * pick(rng, -_SHIFT, _SHIFT)
 
     def moved(plane: Float) -> Float:
         warped = cv2.warpAffine(
