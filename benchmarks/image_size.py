@@ -1,7 +1,7 @@
 """Does `fit --image-size auto` choose as labels would? Good images choose, test images judge.
 
 As the choice does, sizes are tried up to the first that is not taken. Every size is fitted on four
-fifths of at most 100 good images; simulated defects upon the others give what the choice goes by
+fifths of at most 100 good images; simulated defects upon others give what the choice goes by
 (`found`), the set's test images what it is worth: image AUROC, and the share of real defects above
 the same thresholds.
 
@@ -24,11 +24,11 @@ from anomalib_lite.metrics.image import auroc
 from anomalib_lite.system.threads import use_threads
 from anomalib_lite.tuning.good_frames import look_at_sizes, of_reference, read_good_frames, spread
 from anomalib_lite.tuning.image_size import gains
-from anomalib_lite.tuning.judging import Judgement, fit_on, held_out, judge
+from anomalib_lite.tuning.judging import MOST_HELD_OUT, Judgement, fit_on, judge
 from anomalib_lite.tuning.latency import interleaved_ms
 from anomalib_lite.tuning.sizes import candidates, shown
 
-IMAGES, PER_IMAGE = 100, 6
+IMAGES = 100
 
 
 def labelled(folder: Path, model: EdgeModel, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def measure(name: str, options: argparse.Namespace, scratch: Path) -> None:
     source = open_good_images(str(SHARED / "data" / name / "train" / "good"))
     frame_hw, same_aspect = look_at_sizes(source)
     sizes = candidates(frame_hw, same_aspect=same_aspect)[: options.sizes]
-    good = read_good_frames(source, InputSpec(*sizes[-1]), most=IMAGES)
+    good = read_good_frames(source, InputSpec(*sizes[-1]), most=IMAGES + MOST_HELD_OUT)
     models, rows, taken, climbing, best = {}, {}, None, True, None
     for size in sizes:
         detector = Detector(
@@ -62,10 +62,10 @@ def measure(name: str, options: argparse.Namespace, scratch: Path) -> None:
             backbone=options.backbone, seed=options.seed,
         )  # fmt: skip
         path = scratch / f"{size}.onnx"
-        fit_on(detector, good).export(path)
+        unseen = fit_on(detector, good, IMAGES)
+        detector.export(path)
         models[size] = EdgeModel(path)
-        judged = judge(models[size], good, held_out(detector), detector.spec,
-                       per_image=PER_IMAGE, seed=options.seed)  # fmt: skip
+        judged = judge(models[size], good, unseen, detector.spec, seed=options.seed)
         rows[size] = row(judged, *labelled(SHARED / "data" / name, models[size], options.test))
         climbing = climbing and (taken is None or gains(taken, judged))
         if not climbing and not options.all:

@@ -24,6 +24,7 @@ from anomalib_lite.system.threads import use_threads
 from anomalib_lite.tuning.good_frames import look_at_sizes, read_good_frames
 from anomalib_lite.tuning.grid import DETECTORS, Configuration, Grid
 from anomalib_lite.tuning.halving import RUNG_IMAGES, rank_correlation
+from anomalib_lite.tuning.judging import MOST_HELD_OUT
 from anomalib_lite.tuning.search import Tuning, search
 from anomalib_lite.tuning.sizes import candidates
 from anomalib_lite.tuning.trial_store import TrialStore
@@ -45,7 +46,7 @@ def test_samples(folder: Path) -> list[Sample]:
 
 def real_figures(bench: Bench, grid: list[Configuration], scratch: Path) -> dict:
     """Image AUROC on the test images of every configuration that can be fitted."""
-    images, found = len(bench.good), {}
+    images, found = min(len(bench.good), RUNG_IMAGES[-1]), {}
     for item in grid:
         record = bench.run(item, images, scratch / "real.onnx")
         if record.labelled is not None:
@@ -88,7 +89,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
     frame_hw, same_aspect = look_at_sizes(source)
     sizes = candidates(frame_hw, same_aspect=same_aspect)[: options.sizes]
     grid = Grid(sizes, options.detectors, options.backbones, options.rows, engines=options.engines)
-    good = read_good_frames(source, InputSpec(*sizes[-1]), most=RUNG_IMAGES[-1])
+    good = read_good_frames(source, InputSpec(*sizes[-1]), most=RUNG_IMAGES[-1] + MOST_HELD_OUT)
     bench = Bench(good, lambda size: InputSpec(*size), sizes[-1], seed=options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         started = time.monotonic()

@@ -103,6 +103,7 @@ def _bench(
     """What the trials share, and what is tried."""
     from anomalib_lite.tuning.good_frames import look_at_sizes, read_good_frames
     from anomalib_lite.tuning.halving import RUNG_IMAGES
+    from anomalib_lite.tuning.judging import MOST_HELD_OUT
     from anomalib_lite.tuning.trials import Bench
 
     samples = () if labelled is None else _labelled(labelled)
@@ -112,7 +113,7 @@ def _bench(
     with progress_bar() as progress:
         progress("reading good images", 0, 0)
         good = read_good_frames(
-            source, frames.spec(largest), most=RUNG_IMAGES[-1], group_by=group_by
+            source, frames.spec(largest), most=RUNG_IMAGES[-1] + MOST_HELD_OUT, group_by=group_by
         )
     return Bench(good, frames.spec, largest, samples, axes.weights, device, seed), grid
 

@@ -48,14 +48,6 @@ class GoodFrames:
         height, width = self.frames.shape[1:3]
         return float(np.sqrt(height * width / (self.frame_hw[0] * self.frame_hw[1])))
 
-    def first(self, images: int) -> GoodFrames:
-        """So many of them, spread evenly."""
-        if images >= len(self):
-            return self
-        places = spread(len(self), images)
-        origins = tuple(self.origins[place] for place in places)
-        return replace(self, frames=self.frames[places], origins=origins)
-
     def defects(
         self,
         indices: NDArray[np.int64],

@@ -32,12 +32,17 @@ from anomalib_lite.tuning.good_frames import (
     of_reference,
     read_good_frames,
 )
-from anomalib_lite.tuning.judging import Judgement, fit_on, held_out, judge, standard_error
+from anomalib_lite.tuning.judging import (
+    MOST_HELD_OUT,
+    Judgement,
+    fit_on,
+    judge,
+    standard_error,
+)
 from anomalib_lite.tuning.latency import interleaved_ms
 from anomalib_lite.tuning.sizes import candidates, cell_px, shown
 
-_MOST = 100
-_PER_IMAGE = 6
+_FITTED = 100
 _LEAST_GAIN = 0.02
 _SIZES = 2.0  # defects are drawn from the smallest that must be found to so many times it
 
@@ -126,10 +131,10 @@ def choose_image_size(
     sizes: list[tuple[int, int]] | None = None,
     group_by: GroupBy = AUTO,
     seed: int = 0,
-    most: int = _MOST,
+    fitted: int = _FITTED,
     progress: Progress = no_progress,
 ) -> SizeChoice:
-    """Choose the network's input size on at most 100 good images; labels are never looked at.
+    """Choose the network's input size on at most 164 good images; labels are never looked at.
 
     Args:
         source: good images.
@@ -141,7 +146,7 @@ def choose_image_size(
         sizes: what is tried; None takes `candidates`.
         group_by: which images show one part.
         seed: draws the split and the defects.
-        most: images that are looked at.
+        fitted: images for a fit; up to 64 more are held out.
         progress: called with stage, sizes done, sizes in total.
 
     Raises:
@@ -153,8 +158,10 @@ def choose_image_size(
     made, failed = _made(sizes, make, spec_at)
     fine, coarse = _fine_enough(made, frame_hw, smallest_px)
     largest = max(fine, key=lambda size: size[0] * size[1])
-    good = read_good_frames(source, spec_at(largest), most=most, group_by=group_by)
-    trial = _Trials(good, spec_at(largest).roi, smallest_px, seed)
+    good = read_good_frames(
+        source, spec_at(largest), most=fitted + MOST_HELD_OUT, group_by=group_by
+    )
+    trial = _Trials(good, fitted, spec_at(largest).roi, smallest_px, seed)
     with tempfile.TemporaryDirectory(prefix="anomalib-lite-") as folder:
         taken: Judgement | None = None
         for number, size in enumerate(fine):
@@ -222,11 +229,12 @@ class _Trials:
     def __init__(
         self,
         good: GoodFrames,
+        fitted: int,
         inside: NDArray[np.bool_] | None,
         smallest_px: float | None,
         seed: int,
     ) -> None:
-        self._good, self._inside, self._seed = good, inside, seed
+        self._good, self._fitted, self._inside, self._seed = good, fitted, inside, seed
         self._diameter_px = None
         if smallest_px is not None:
             smallest = smallest_px * good.scale
@@ -234,15 +242,14 @@ class _Trials:
         self._found: list[tuple[EdgeModel, float, Judgement]] = []
 
     def run(self, detector: Detector, path: Path) -> Judgement:
-        fit_on(detector, self._good)
+        unseen = fit_on(detector, self._good, self._fitted)
         detector.export(path)
         model = EdgeModel(path, self_test=False)
         found = judge(
             model,
             self._good,
-            held_out(detector),
+            unseen,
             detector.spec,
-            per_image=_PER_IMAGE,
             seed=self._seed,
             inside=self._inside,
             diameter_px=self._diameter_px,

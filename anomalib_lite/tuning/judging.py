@@ -18,11 +18,15 @@ from anomalib_lite.edge.promise import operating_point
 from anomalib_lite.metrics.image import auroc
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress
-from anomalib_lite.tuning.good_frames import GoodFrames
+from anomalib_lite.tuning.good_frames import GoodFrames, spread
 
 STRICT = 0.1
 """Share of held-out good images whose scores serve as thresholds: where a factory works."""
 
+MOST_HELD_OUT = 64
+"""Scoring costs little beside a fit, and the thresholds are the noisiest part of a judgement."""
+
+_DEFECTS = 160
 _AT_ONCE = 4
 
 
@@ -87,24 +91,34 @@ def standard_error(first: Judgement, second: Judgement) -> float:
     return float(paired.std(ddof=1) / np.sqrt(len(paired))) if len(paired) > 1 else 0.0
 
 
-def fit_on(detector: Detector, good: GoodFrames, progress: Progress = no_progress) -> Detector:
-    """Fit on four fifths of the good frames; the others are held out, views of a part together.
+def fit_on(
+    detector: Detector, good: GoodFrames, images: int, progress: Progress = no_progress
+) -> NDArray[np.int64]:
+    """Fit on four fifths of so many good frames; give those that the model has not seen.
 
-    The detector's `calibration` must be `"holdout"`; which are held out depends on the seed only.
+    The detector's `calibration` must be `"holdout"`. Which frames are held out depends on its seed
+    and on what they show only, so that all trials of a rung are judged on the same ones.
+
+    Returns:
+        Indices of at most 64 frames, evenly spread, of which no view of the part was learnt.
     """
-    return detector.fit(list(good.frames), group_by=list(good.origins), progress=progress)
+    chosen = spread(len(good), images)
+    origins = np.array(good.origins)
+    shown = origins[chosen].tolist()
+    detector.fit(list(good.frames[chosen]), group_by=shown, progress=progress)
+    # Its names are the places in the list; copies that it left out are no news.
+    learnt = {
+        shown[int(record.name.rpartition("#")[2])]
+        for record in detector.data.records
+        if record.learnt
+    }
+    unseen = np.flatnonzero(~np.isin(origins, list(learnt)))
+    return unseen[spread(len(unseen), MOST_HELD_OUT)]
 
 
-def held_out(detector: Detector) -> NDArray[np.int64]:
-    """Indices of the frames that `fit_on` has held out, ascending."""
-    return np.array(
-        [
-            int(record.name.rpartition("#")[2])
-            for record in detector.data.records
-            if not record.learnt
-        ],
-        np.int64,
-    )
+def defects_for(held_out: NDArray[np.int64]) -> int:
+    """Simulated defects on each of so many images: some 160 in all."""
+    return max(2, round(_DEFECTS / max(1, len(held_out))))
 
 
 def judge(
@@ -113,7 +127,6 @@ def judge(
     indices: NDArray[np.int64],
     spec: InputSpec,
     *,
-    per_image: int,
     seed: int,
     inside: NDArray[np.bool_] | None = None,
     diameter_px: tuple[float, float] | None = None,
@@ -125,11 +138,11 @@ def judge(
         good: the frames.
         indices: those that were held out.
         spec: preparation of the model, from a reference frame.
-        per_image: simulated defects on each.
         seed: draws the defects.
         inside: region of interest at the reference size.
         diameter_px: as for `GoodFrames.defects`.
     """
+    per_image = defects_for(indices)
     defects = good.defects(indices, per_image, seed=seed, inside=inside, diameter_px=diameter_px)
     return Judgement(
         _scores(model, (good.frames[index] for index in indices.tolist()), spec),

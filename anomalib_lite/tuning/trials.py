@@ -19,9 +19,8 @@ from anomalib_lite.edge.prepare import InputSpec, prepare
 from anomalib_lite.metrics.image import auroc
 from anomalib_lite.tuning.good_frames import GoodFrames, of_reference, spread
 from anomalib_lite.tuning.grid import Configuration
-from anomalib_lite.tuning.judging import Judgement, fit_on, held_out, judge
+from anomalib_lite.tuning.judging import Judgement, fit_on, judge
 
-PER_IMAGE = 8
 _LABELLED_PER_IMAGE = 2  # labelled frames scored for each good image of a rung
 
 FAILURES = (AnomalibLiteError, MemoryError, RuntimeError, ValueError)
@@ -120,7 +119,7 @@ class Bench:
             return replace(record, failed=said[0] if said else type(error).__name__)
 
     def _run(self, record: TrialRecord, path: Path) -> TrialRecord:
-        wanted, good = record.configuration, self.good.first(record.images)
+        wanted = record.configuration
         detector = Detector(
             wanted.detector,
             backbone=wanted.backbone,
@@ -131,15 +130,14 @@ class Bench:
             device=self.device,
             **wanted.settings,
         )
-        fit_on(detector, good)
+        unseen = fit_on(detector, self.good, record.images)
         written = detector.export(path)
         model = EdgeModel(path, self_test=False)
         judgement = judge(
             model,
-            good,
-            held_out(detector),
+            self.good,
+            unseen,
             detector.spec,
-            per_image=PER_IMAGE,
             seed=self.seed,
             inside=self.spec_at(self.reference_hw).roi,
         )

@@ -7,9 +7,14 @@ from anomalib_lite import Detector, InputSpec
 from anomalib_lite.data.parts import render
 from anomalib_lite.edge import FitError, SettingsError
 from anomalib_lite.edge.sources import ArraySource
-from anomalib_lite.tuning.good_frames import look_at_sizes, read_good_frames, spread
+from anomalib_lite.tuning.good_frames import (
+    GoodFrames,
+    look_at_sizes,
+    read_good_frames,
+    spread,
+)
 from anomalib_lite.tuning.image_size import choose_image_size, gains
-from anomalib_lite.tuning.judging import Judgement, standard_error
+from anomalib_lite.tuning.judging import Judgement, defects_for, fit_on, standard_error
 from anomalib_lite.tuning.sizes import candidates, cell_px
 
 FAST = {"backbone": "filters", "calibration": "holdout"}
@@ -142,3 +147,18 @@ def test_too_few_images_are_refused():
     four = ArraySource([np.full((32, 32, 3), value, np.uint8) for value in range(4)])
     with pytest.raises(FitError, match="4 usable good images; a choice takes at least 5"):
         read_good_frames(four, InputSpec(32, 32), most=10)
+
+
+def test_views_of_one_part_are_not_both_learnt_and_judged(parts):
+    frames = np.stack([job.load() for job in parts.jobs()])
+    origins = tuple(index // 2 for index in range(20))
+    unseen = fit_on(make(InputSpec(32, 32)), GoodFrames(frames, origins, (96, 96)), 10)
+    learnt = {origins[place] for place in spread(20, 10)} - {origins[index] for index in unseen}
+    assert 0 < len(unseen) < 12
+    assert all(origins[index] not in learnt for index in unseen)
+    assert [origins.count(origins[index]) for index in unseen] == [2] * len(unseen)
+
+
+@pytest.mark.parametrize(("held_out", "each"), [(1, 160), (20, 8), (64, 2), (500, 2)])
+def test_few_images_carry_more_defects(held_out, each):
+    assert defects_for(np.arange(held_out)) == each
