@@ -10,7 +10,15 @@ import typer
 
 from anomalib_lite.cli.common import console, open_model
 from anomalib_lite.cli.grouped import grouped
-from anomalib_lite.cli.options import FRAMES, AsJson, EngineOption, ModelFile, Threads
+from anomalib_lite.cli.options import (
+    FRAMES,
+    AsJson,
+    EngineOption,
+    EngineSettings,
+    ModelFile,
+    Spinning,
+    Threads,
+)
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.trust import Trust
 from anomalib_lite.cli.values import parse_size
@@ -35,6 +43,7 @@ def bench(
         ),
     ] = 200,
     engine: EngineOption = None,
+    engine_option: EngineSettings = None,
     threads: Threads = None,
     profile: Annotated[
         bool,
@@ -43,6 +52,7 @@ def bench(
             help="Time the nodes of an edge file's graph in place of the stages (ONNX Runtime).",
         ),
     ] = False,
+    allow_spinning: Spinning = True,
     as_json: AsJson = False,
 ) -> None:
     """Time decode, prepare, network and post-processing of one frame: p50, p99, frames/s."""
@@ -57,7 +67,13 @@ def bench(
         return
     size = None if frame_size is None else parse_size(frame_size)
     trust.check(model)
-    opened = open_model(model, engine=engine, threads=threads)
+    opened = open_model(
+        model,
+        engine=engine,
+        threads=threads,
+        allow_spinning=allow_spinning,
+        engine_settings=engine_option,
+    )
     with progress_bar() as progress:
         result = measure(
             opened,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from anomalib_lite.cli.common import CHECK_FAILED, console
+from anomalib_lite.cli.common import CHECK_FAILED, console, open_edge_model
 from anomalib_lite.cli.grouped import grouped
-from anomalib_lite.cli.options import EngineOption, Threads
+from anomalib_lite.cli.options import EngineOption, EngineSettings, Spinning, Threads
 from anomalib_lite.cli.trust import Trust
 
 
@@ -18,14 +18,15 @@ def check(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Edge file (.onnx).")],
     trust: Trust,
     engine: EngineOption = None,
+    engine_option: EngineSettings = None,
     threads: Threads = None,
+    allow_spinning: Spinning = True,
 ) -> None:
     """Run the probe frames inside the file on this machine; exit status 1 when they differ."""
     from rich.table import Table
 
     from anomalib_lite.edge.cpu import use_threads
     from anomalib_lite.edge.errors import ModelFileError
-    from anomalib_lite.edge.model import EdgeModel
 
     if model.suffix == ".safetensors":
         raise ModelFileError(
@@ -33,7 +34,13 @@ def check(
         )
     trust.check(model)
     use_threads(threads)
-    edge = EdgeModel(model, engine=engine or "onnxruntime", self_test=False)
+    edge = open_edge_model(
+        model,
+        engine=engine,
+        allow_spinning=allow_spinning,
+        engine_settings=engine_option,
+        self_test=False,
+    )
     results = edge.check()
     table = Table("probe frame", "fitted model", "this machine", "difference", "")
     for result in results:

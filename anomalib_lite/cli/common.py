@@ -37,6 +37,8 @@ def open_model(
     max_false_reject: float | None = None,
     engine: str | None = None,
     threads: int | None = None,
+    allow_spinning: bool = True,
+    engine_settings: list[str] | None = None,
 ) -> EdgeModel | Detector:
     """Open an edge file (`.onnx`) or a detector (`.safetensors`).
 
@@ -45,6 +47,8 @@ def open_model(
         max_false_reject: another rate than the stored one.
         engine: what computes an edge file; None is ONNX Runtime.
         threads: set for OpenCV, the engine or torch; None takes what the machine allows.
+        allow_spinning: as for `EdgeModel`.
+        engine_settings: `NAME=VALUE` each.
 
     Raises:
         ModelFileError: the file is of another kind, damaged or absent.
@@ -55,16 +59,46 @@ def open_model(
     from anomalib_lite.edge.model_files.file_kind import ANY, other_kind
 
     if path.suffix == ".onnx":
-        from anomalib_lite.edge.model import EdgeModel
-
         cpu.use_threads(threads)
-        return EdgeModel(path, engine=engine or "onnxruntime", max_false_reject=max_false_reject)
+        return open_edge_model(
+            path,
+            max_false_reject=max_false_reject,
+            engine=engine,
+            allow_spinning=allow_spinning,
+            engine_settings=engine_settings,
+        )
     if path.suffix == ".safetensors":
         return _open_detector(path, max_false_reject, engine, threads)
     raise other_kind(path, ANY) or ModelFileError(
         f"{path}: expected a .onnx edge file or a .safetensors detector"
         + ("" if path.exists() else " (and there is no such file)")
     )
+
+
+def open_edge_model(
+    path: Path,
+    *,
+    engine: str | None,
+    allow_spinning: bool,
+    engine_settings: list[str] | None,
+    max_false_reject: float | None = None,
+    self_test: bool = True,
+) -> EdgeModel:
+    """Open an edge file, and say which engine `auto` chose; arguments as for `open_model`."""
+    from anomalib_lite.cli.values import parse_engine_settings
+    from anomalib_lite.edge.model import EdgeModel
+
+    model = EdgeModel(
+        path,
+        engine=engine or "onnxruntime",
+        allow_spinning=allow_spinning,
+        engine_options=parse_engine_settings(engine_settings),
+        max_false_reject=max_false_reject,
+        self_test=self_test,
+    )
+    if model.engine_choice is not None:
+        console(stderr=True).print(model.engine_choice.explain(), markup=False)
+    return model
 
 
 def _open_detector(

@@ -29,7 +29,9 @@ FILES = "Files"
 
 # The choices are repeated here since the modules that own them are not loaded for the help; a
 # test compares.
-Engine = Literal["onnxruntime", "cuda", "openvino", "openvino-bf16"]
+Engine = Literal[
+    "auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt", "tensorrt-fp16"
+]
 Colour = Literal["rgb", "grey"]
 Alpha = Literal["opaque", "ignore"]
 Exif = Literal["apply", "ignore"]
@@ -43,7 +45,26 @@ EngineOption = Annotated[
     Engine | None,
     typer.Option(
         metavar="NAME",
-        help="What computes an edge file: onnxruntime (default), cuda, openvino or openvino-bf16.",
+        help="What computes an edge file: onnxruntime (default), openvino, openvino-bf16, cuda, "
+        "tensorrt, tensorrt-fp16; auto measures once on this machine and remembers.",
+        rich_help_panel=RUN,
+    ),
+]
+EngineSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine-option",
+        metavar="NAME=VALUE",
+        help="For cuda and tensorrt, as ONNX Runtime documents them: device_id=1.",
+        rich_help_panel=RUN,
+    ),
+]
+Spinning = Annotated[
+    bool,
+    typer.Option(
+        "--spinning/--no-spinning",
+        help="Whether onnxruntime's waiting threads keep their cores busy; --no-spinning leaves "
+        "them to the camera and others.",
         rich_help_panel=RUN,
     ),
 ]

@@ -16,8 +16,10 @@ from anomalib_lite.cli.options import (
     RUN,
     THRESHOLD,
     EngineOption,
+    EngineSettings,
     Heatmaps,
     ModelFile,
+    Spinning,
     Threads,
 )
 from anomalib_lite.cli.progress import progress_bar
@@ -140,6 +142,7 @@ def score(
         ),
     ] = 1,
     engine: EngineOption = None,
+    engine_option: EngineSettings = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -151,6 +154,7 @@ def score(
         ),
     ] = False,
     threads: Threads = None,
+    allow_spinning: Spinning = True,
 ) -> None:
     """Score frames into OUT/results.jsonl; unreadable frames are listed and give exit status 3."""
     from anomalib_lite.cli.run_file import run_record
@@ -159,7 +163,14 @@ def score(
 
     written.check(model, out)
     trust.check(model)
-    opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
+    opened = open_model(
+        model,
+        max_false_reject=max_false_reject,
+        engine=engine,
+        threads=threads,
+        allow_spinning=allow_spinning,
+        engine_settings=engine_option,
+    )
     explainer = _explainer(opened, written.good) if written.explain else None
     judge = opened if product is None else StatedProduct(opened, product)
     frames = _frames(opened, source, files)

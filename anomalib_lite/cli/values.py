@@ -30,6 +30,25 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def parse_engine_settings(given: list[str] | None) -> dict[str, str] | None:
+    """`["device_id=1"]` -> `{"device_id": "1"}`; None for none.
+
+    Raises:
+        SettingsError: one is not written so.
+    """
+    from anomalib_lite.edge.errors import SettingsError
+
+    found: dict[str, str] = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip() or not value.strip():
+            raise SettingsError(
+                f"--engine-option {text!r} is not understood; write NAME=VALUE such as device_id=1"
+            )
+        found[name.strip()] = value.strip()
+    return found or None
+
+
 def checked_seed(seed: int) -> int:
     """A seed that every random generator takes.
 

@@ -17,11 +17,15 @@ from anomalib_lite.detector.graph import DetectorGraph
 from anomalib_lite.detector.half_storage import stores_half
 from anomalib_lite.detector.learner import Learner
 from anomalib_lite.edge.errors import AnomalibLiteError
+from anomalib_lite.edge.source_kinds.items import FramesLike, open_frames
+from anomalib_lite.edge.sources import require_good
+from anomalib_lite.scorers.base import Progress, no_progress
 from anomalib_lite.scorers.registry import settings_from_file
 from anomalib_lite.system.devices import AUTO, CPU, choose_device, put
 
 if TYPE_CHECKING:
     from anomalib_lite.export import ExportReport
+    from anomalib_lite.export.lowering import GoodFrames
 
 _LARGEST_TRIED = 1 << 20
 
@@ -131,19 +135,47 @@ class Detector(Learner):
                 require_usable(detector.run(detector.inputs.blank()))
             return detector
 
-    def export(self, path: str | Path) -> ExportReport:
+    def export(
+        self,
+        path: str | Path,
+        *,
+        precision: str = "fp32",
+        frames: FramesLike | None = None,
+        limits: Mapping[str, float] | None = None,
+        progress: Progress = no_progress,
+    ) -> ExportReport:
         """Write a verified `.onnx` edge file.
 
+        Args:
+            path: file to write.
+            precision: `fp32`; `fp16` (weights rounded to half the size, computed in single
+                precision); `bf16` (the float graph, judged and calibrated as the engine
+                `openvino-bf16` computes it); `int8` (quantised, sensitive nodes in float).
+            frames: good frames to choose, judge and calibrate a lower precision by; best some that
+                the fit has not seen. None takes the pictures that the detector keeps.
+            limits: what a lower precision may lose: `auroc` (0.005) and `aupro` (0.01) on simulated
+                defects, `misses` (0.02) of them.
+            progress: called with stage, steps done, steps in total.
+
         Raises:
-            ExportError: the exported graph does not reproduce this detector; nothing is written.
+            ExportError: the exported graph does not reproduce this detector, or a lower precision
+                loses more than it may; nothing is written.
+            SettingsError: unknown precision, or good frames that do not suffice.
         """
         state = self.state()
         try:
             from anomalib_lite.export import ExportState, export_onnx
+            from anomalib_lite.export.lowering import Limits
+            from anomalib_lite.export.lowering.lower import Lowering
+            from anomalib_lite.export.lowering.request import checked_precision
         except ImportError as error:
             raise AnomalibLiteError(
                 "export needs the package onnx; pip install 'anomalib-lite[train]'"
             ) from error
+        lowering = None
+        if checked_precision(precision) != "fp32":
+            good = self._good_frames(frames)
+            lowering = Lowering(precision, good, Limits(**(limits or {})), progress)
         return export_onnx(
             ExportState(
                 fitted=self,
@@ -158,7 +190,16 @@ class Detector(Learner):
                 seed=self.seed,
             ),
             path,
+            lowering=lowering,
         )
+
+    def _good_frames(self, frames: FramesLike | None) -> GoodFrames:
+        from anomalib_lite.detector.good_frames import frames_of, kept_frames
+
+        if frames is None:
+            return kept_frames(self.data, self.inputs)
+        source = require_good(open_frames(frames, self.inputs, None))
+        return frames_of(source, self.data, self.backbone, self.inputs)
 
     def _graph_on_cpu(self, state: DetectorState) -> DetectorGraph:
         """What is exported: files do not depend on the device that wrote them."""

@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from anomalib_lite.edge.colour_scale import ColourScale
 from anomalib_lite.edge.errors import FitError, FrameError, SettingsError
 from anomalib_lite.edge.plain import plain
-from anomalib_lite.edge.promise import OUT_OF_FOLD, RATES, Operating, images_needed, operating_point
+from anomalib_lite.edge.promise import (
+    MOVED,
+    OUT_OF_FOLD,
+    RATES,
+    Operating,
+    images_needed,
+    operating_point,
+)
 
 __all__ = ["Calibration", "Operating", "images_needed", "operating_point"]
 
@@ -111,7 +118,7 @@ class Calibration:
             self.max_false_reject,
             self.doubtful,
             self.views,
-            empirical=self.method.startswith(OUT_OF_FOLD),
+            empirical=self.method.startswith((OUT_OF_FOLD, MOVED)),
         )
 
     @property

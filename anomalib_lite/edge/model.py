@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anomalib_lite.edge.calibration import Calibration
-from anomalib_lite.edge.engines import Engine
+from anomalib_lite.edge.cpu import checked_threads
+from anomalib_lite.edge.engines import AUTO, Engine, quick_to_open
 from anomalib_lite.edge.errors import FrameError, ModelFileError
 from anomalib_lite.edge.footprint import returned_after_use
 from anomalib_lite.edge.inputs import Inputs, Prepared, prepare_view, stacked
 from anomalib_lite.edge.model_files.integrity import damaged
-from anomalib_lite.edge.model_files.metadata import EdgeMetadata, Probe
+from anomalib_lite.edge.model_files.metadata import EdgeMetadata
 from anomalib_lite.edge.model_files.pinned import require_sha256
-from anomalib_lite.edge.outputs import (
-    Outputs,
-    extra_difference,
-    kept_values,
-    relative_difference,
-    same_side,
-)
+from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.edge.own_engine import OwnEngine, refuse_replaced
 from anomalib_lite.edge.plain import plain
 from anomalib_lite.edge.predict import Predicts
 from anomalib_lite.edge.prepare import InputSpec
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """One self-test frame: what the fitted model gave and what this machine gives.
-
-    Attributes:
-        name: what the frame is.
-        expected: score of the fitted model.
-        measured: score on this machine.
-        relative_difference: of score, map peak and extra outputs, the largest.
-        passed: within tolerance, with the same verdict unless it was meant to be at the threshold.
-    """
-
-    name: str
-    expected: float
-    measured: float
-    relative_difference: float
-    passed: bool
+from anomalib_lite.edge.running.choice import EngineChoice, choose_engine
+from anomalib_lite.edge.self_test import ProbeResult, judge_probe, largest_extras
 
 
 class EdgeModel(Predicts):
@@ -54,9 +29,14 @@ class EdgeModel(Predicts):
 
     Args:
         path: `.onnx` file written by `anomalib-lite export`.
-        engine: `onnxruntime` (default), `cuda`, `openvino` or `openvino-bf16`.
+        engine: `onnxruntime` (default), `openvino`, `openvino-bf16`, `cuda`, `tensorrt`,
+            `tensorrt-fp16`; or `auto`, the quickest on this box that reproduces the file, measured
+            once for a file and machine and remembered.
         threads: threads inside one inference; None takes the cores, the container's CPU quota or
             `OMP_NUM_THREADS`, whichever is least.
+        allow_spinning: whether ONNX Runtime's threads keep their cores busy while they wait for the
+            next frame: a little quicker, and taken from everything else on the box.
+        engine_options: for `cuda` and `tensorrt`, e.g. `{"device_id": 1}`.
         max_false_reject: another false-reject rate than the one stored; the threshold is
             taken anew from the stored scores of good images.
         self_test: run the stored probe frames first and refuse the file when this machine does
@@ -71,6 +51,7 @@ class EdgeModel(Predicts):
         spec: what the picture is declared to be.
         inputs: all that the model sees, by name.
         calibration: threshold and p-values.
+        engine_choice: how `auto` chose; None where an engine was named.
         about: provenance: detector, backbone, data, versions, parity figures.
     """
 
@@ -80,6 +61,8 @@ class EdgeModel(Predicts):
         *,
         engine: str = "onnxruntime",
         threads: int | None = None,
+        allow_spinning: bool = True,
+        engine_options: Mapping[str, Any] | None = None,
         max_false_reject: float | None = None,
         self_test: bool = True,
         sha256: str | None = None,
@@ -89,7 +72,16 @@ class EdgeModel(Predicts):
             require_sha256(self.path, sha256)
         self._sha256 = sha256
         with returned_after_use():
-            self._options = {"engine": plain(engine), "threads": plain(threads)}
+            self._options = {
+                "engine": plain(engine),
+                "threads": plain(threads),
+                "allow_spinning": plain(allow_spinning),
+                "engine_options": plain(engine_options),
+            }
+            self.engine_choice: EngineChoice | None = None
+            if self._options["engine"] == AUTO:
+                self.engine_choice = self._choice()
+                self._options["engine"] = self.engine_choice.engine
             self._own = OwnEngine(self.path, **self._options)
             self._metadata = EdgeMetadata.from_json(self._engine.metadata, path=str(path))
             self._own.require_seal()
@@ -158,15 +150,33 @@ class EdgeModel(Predicts):
         """Run the probe frames stored in the file, one by one and (`batched`) as one batch."""
         probes = self._metadata.probes
         prepared = self._prepared_probes()
-        found = [[_Found.of(self.run(stacked([item])), 0)] for item in prepared]
+        found = [[(self.run(stacked([item])), 0)] for item in prepared]
         if batched and prepared:
             together = self.run(stacked(prepared))
             for index, runs in enumerate(found):
-                runs.append(_Found.of(together, index))
-        largest = _largest_extras(probes)
+                runs.append((together, index))
+        largest = largest_extras(probes)
+        threshold = self._metadata.calibration.threshold
+        # A file that was calibrated for an engine holds what that engine gives.
+        rounding = 1.0 if self._metadata.calibrated_for else self._engine.rounding
+        allowed = self._metadata.tolerance * rounding
         return [
-            self._compare(probe, runs, largest) for probe, runs in zip(probes, found, strict=True)
+            judge_probe(probe, runs, largest, threshold=threshold, allowed=allowed)
+            for probe, runs in zip(probes, found, strict=True)
         ]
+
+    def _choice(self) -> EngineChoice:
+        """The quickest engine of this box that reproduces the file."""
+        options = {key: value for key, value in self._options.items() if key != "engine"}
+
+        def opened(name: str) -> Callable[[], object]:
+            model = type(self)(self.path, engine=name, **options)
+            model._refuse_coarser()
+            frame = stacked(model._prepared_probes()[:1])
+            return lambda: model.run(frame)
+
+        setting = f"threads {checked_threads(self._options['threads'])}, {options}"
+        return choose_engine(self.path, quick_to_open(), opened, setting)
 
     def _prepared_probes(self) -> list[Prepared]:
         try:
@@ -177,14 +187,14 @@ class EdgeModel(Predicts):
                 f"{self.path}: a probe frame cannot be used ({error}); export it again"
             ) from error
 
-    def _compare(self, probe: Probe, runs: list[_Found], largest: dict[str, float]) -> ProbeResult:
-        worst = max(run.difference(probe, largest) for run in runs)
-        threshold = self._metadata.calibration.threshold
-        allowed = self._metadata.tolerance * self._engine.rounding
-        scores = np.array([run.score for run in runs])
-        same_verdict = same_side(scores, np.full(len(runs), probe.score), threshold, allowed).all()
-        passed = worst <= allowed and bool(same_verdict)
-        return ProbeResult(probe.name, probe.score, runs[0].score, worst, passed)
+    def _refuse_coarser(self) -> None:
+        """Raise `ModelFileError` where only the engine's own rounding excuses a difference."""
+        worst = max(result.relative_difference for result in self.check(batched=False))
+        if worst > self._metadata.tolerance:
+            raise ModelFileError(
+                f"{self.path}: {self.engine} differs by {worst:.1e}, more than the "
+                f"{self._metadata.tolerance:.0e} that the threshold was calibrated with"
+            )
 
     def _refuse_unless_as_described(self) -> None:
         if self.inputs.names != self._engine.inputs:
@@ -204,10 +214,12 @@ class EdgeModel(Predicts):
         failed = [result for result in self.check(batched=False) if not result.passed]
         if failed:
             worst = max(failed, key=lambda result: result.relative_difference)
+            meant = self._metadata.calibrated_for
+            hint = f"; it was calibrated for the engine {meant}, open it with that" if meant else ""
             raise ModelFileError(
                 f"{self.path}: self-test failed on {len(failed)} probe frame(s), worst "
                 f"{worst.name!r}: expected {worst.expected:.6g}, got {worst.measured:.6g} with "
-                f"{self.engine}; the file is damaged or this engine computes differently"
+                f"{self.engine}; the file is damaged or this engine computes differently{hint}"
             )
 
 
@@ -218,42 +230,3 @@ def _opened_again(
     model = kind(path, **options)
     refuse_replaced(model.path, model._engine.metadata, expected)
     return model
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What this machine gives for one probe frame."""
-
-    score: float
-    map_peak: float
-    extra: dict[str, NDArray[Any]]
-
-    @classmethod
-    def of(cls, outputs: Outputs, index: int) -> _Found:
-        peak = float(outputs.anomaly_map[index].max())
-        return cls(float(outputs.score[index]), peak, outputs.of_frame(index))
-
-    def difference(self, probe: Probe, largest: dict[str, float]) -> float:
-        """Relative difference to what the fitted model gave, the largest of all outputs."""
-        pairs = np.array([self.score, self.map_peak]), np.array([probe.score, probe.map_peak])
-        differences = [relative_difference(*pairs)]
-        for name, expected in probe.extra.items():
-            got = self.extra[name]
-            differences.append(
-                extra_difference(
-                    np.array(kept_values(got)),
-                    np.array(expected),
-                    is_map=got.ndim > 1,
-                    largest=largest[name],
-                )
-            )
-        return max(differences)
-
-
-def _largest_extras(probes: tuple[Probe, ...]) -> dict[str, float]:
-    """Largest magnitude of each extra output over the probes."""
-    found: dict[str, float] = {}
-    for probe in probes:
-        for name, values in probe.extra.items():
-            found[name] = max(found.get(name, 0.0), *(abs(value) for value in values), 0.0)
-    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 from anomalib_lite.edge.engines import Engine, open_engine
@@ -23,16 +24,17 @@ class OwnEngine:
         path: edge file.
         engine: name of the engine.
         threads: threads inside one inference; None takes what the machine allows.
+        options: what else `engines.open_engine` takes.
 
     Raises:
         ModelFileError: missing, corrupt or foreign file.
     """
 
-    def __init__(self, path: Path, engine: str, *, threads: int | None) -> None:
+    def __init__(self, path: Path, engine: str, *, threads: int | None, **options: Any) -> None:
         self._shown, self._file = path, path.absolute()
-        self._kind = engine
+        self._kind, self._options = engine, options
         self._sealed = verify_seal(path)
-        self._opened = open_engine(path, engine, threads=threads)
+        self._opened = open_engine(path, engine, threads=threads, **options)
         self._inherited = False
         _open_here.add(self)
 
@@ -46,7 +48,7 @@ class OwnEngine:
         if self._inherited:
             before = self._opened
             verify_seal(self._file)
-            opened = open_engine(self._file, self._kind, threads=before.threads)
+            opened = open_engine(self._file, self._kind, threads=before.threads, **self._options)
             refuse_replaced(self._shown, opened.metadata, before.metadata)
             self._opened, self._inherited = opened, False
         return self._opened

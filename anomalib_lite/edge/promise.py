@@ -25,6 +25,9 @@ from anomalib_lite.edge.plain import is_number
 OUT_OF_FOLD = "out-of-fold"
 """How the method of a calibration begins whose scores come from models of the other folds."""
 
+MOVED = "moved"
+"""How the method begins where other held-out scores were moved to a coarser graph."""
+
 CONFIDENCE = 0.95
 RATES = (0.005, 0.01, 0.02, 0.05)
 """Requested rates that a fit shows beside each other."""

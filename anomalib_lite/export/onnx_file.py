@@ -17,7 +17,7 @@ from torch import nn
 
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
-from anomalib_lite.edge.errors import ExportError
+from anomalib_lite.edge.errors import ExportError, SettingsError
 from anomalib_lite.edge.files import atomic_path
 from anomalib_lite.edge.inputs import Inputs, View
 from anomalib_lite.edge.model import EdgeModel
@@ -25,6 +25,8 @@ from anomalib_lite.edge.model_files.integrity import seal
 from anomalib_lite.edge.model_files.metadata import METADATA_KEY, EdgeMetadata, Probe
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS
 from anomalib_lite.export.half import store_half
+from anomalib_lite.export.lowering.lower import BF16_ENGINE, Float, Lowered, Lowering, lower
+from anomalib_lite.export.lowering.prove import prove
 from anomalib_lite.export.parity import (
     SELF_TEST_TOLERANCE,
     ParityReport,
@@ -76,29 +78,42 @@ class ExportReport:
     Attributes:
         path: the edge file.
         size_bytes: its size.
-        parity: comparison with the fitted model.
+        parity: comparison of the float graph with the fitted model.
+        lowered: what a coarser graph was found to be; None in single precision.
     """
 
     path: Path
     size_bytes: int
     parity: ParityReport
+    lowered: Lowered | None = None
 
 
-def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
+def export_onnx(
+    state: ExportState, path: str | Path, *, lowering: Lowering | None = None
+) -> ExportReport:
     """Export a fitted detector; the file appears only if it is proven to be the fitted model.
 
     The graph is compared with the detector on probe frames, from the raw frame, at batch 1 and 3:
-    every output within `parity.TOLERANCE`, no verdict flipped. The probes travel inside.
+    every output within `parity.TOLERANCE`, no verdict flipped. The probes travel inside. A coarser
+    graph starts from there, is judged against it, and has a threshold and probes of its own.
+
+    Args:
+        state: what to export.
+        path: file to write.
+        lowering: which lower precision, judged on which frames; None keeps single precision.
 
     Raises:
         ExportError: the gate failed, or the graph cannot be expressed; nothing is written.
+        SettingsError: a lower precision that this model or these frames do not allow.
     """
-    model = trace(state)
+    if lowering is not None:
+        _refuse_unfit(state, lowering)
+    apart = lowering is not None and lowering.precision != "bf16"
+    model = trace(replace(state, stores_half=False) if apart else state, halves=not apart)
     extras = tuple(item.name for item in model.graph.output)[len(STANDARD_OUTPUTS) :]
     views = probe_views(state.samples, state.inputs, state.seed)
     with atomic_path(path) as temporary:
-        _describe(model, _metadata(state, extras, (), None))
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        _write(model, _metadata(state, extras, (), None), temporary)
         engine = OnnxRuntimeEngine(temporary)
         report, probes = compare(
             state.fitted, engine, views, inputs=state.inputs, calibration=state.calibration
@@ -106,12 +121,61 @@ def export_onnx(state: ExportState, path: str | Path) -> ExportReport:
         del engine
         if not report.passed:
             raise ExportError(f"{path} was not written: {report.explain()}")
-        _describe(model, _metadata(state, extras, probes, report))
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        metadata = _metadata(state, extras, probes, report)
+        lowered = None
+        if lowering is not None:
+            lowered = lower(_float(state, model, temporary), lowering)
+            model, metadata = _lowered(lowered, metadata, views, temporary)
+        _write(model, metadata, temporary)
         seal(temporary)
-        EdgeModel(temporary)
+        EdgeModel(temporary, engine=(lowered and lowered.engine) or "onnxruntime")
         size = temporary.stat().st_size
-    return ExportReport(Path(path), size, report)
+    return ExportReport(Path(path), size, report, lowered)
+
+
+def _refuse_unfit(state: ExportState, lowering: Lowering) -> None:
+    """Raise `SettingsError` for a model whose thresholds cannot be earned anew here."""
+    words = ""
+    if state.inputs.measured:
+        words = "sees more than pictures"
+    elif state.calibration.groups:
+        words = "has a threshold for each product"
+    if words:
+        raise SettingsError(f"{state.title} {words}: export it in fp32, {lowering.precision} can't")
+
+
+def _float(state: ExportState, model: Any, file: Path) -> Float:
+    return Float(
+        model, file, state.calibration, state.inputs.frames.roi, state.localises, state.seed
+    )
+
+
+def _lowered(
+    lowered: Lowered, metadata: EdgeMetadata, views: Mapping[str, View], file: Path
+) -> tuple[Any, EdgeMetadata]:
+    """The coarser graph as it is stored, and what its file says; `file` is written over."""
+    model = lowered.model
+    if lowered.engine != BF16_ENGINE:
+        store_half(model)
+        _name_producer(model)
+    precision = lowered.to_dict()
+    about = {**metadata.about, "precision": precision}
+    metadata = replace(metadata, calibration=lowered.calibration, about=about)
+    _write(model, metadata, file)
+    probes, tolerance, engines = prove(
+        file,
+        lowered.engine or "onnxruntime",
+        views,
+        inputs=metadata.inputs,
+        calibration=metadata.calibration,
+    )
+    about["precision"] = {**precision, "engines": engines}
+    return model, replace(metadata, probes=probes, tolerance=tolerance)
+
+
+def _write(model: Any, metadata: EdgeMetadata, file: Path) -> None:
+    _describe(model, metadata)
+    file.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _extra_names(state: ExportState) -> tuple[str, ...]:
@@ -126,8 +190,13 @@ def _extra_names(state: ExportState) -> tuple[str, ...]:
     return names
 
 
-def trace(state: ExportState) -> Any:
-    """The state's network as an ONNX model with the project's interface and dynamic batch."""
+def trace(state: ExportState, *, halves: bool = True) -> Any:
+    """The state's network as an ONNX model with the project's interface and dynamic batch.
+
+    Args:
+        state: what to export.
+        halves: store in half precision what is exact in it.
+    """
     buffer = io.BytesIO()
     outputs = [*STANDARD_OUTPUTS, *_extra_names(state)]
     modes = torch.onnx.TrainingMode
@@ -154,11 +223,16 @@ def trace(state: ExportState) -> Any:
     model = onnx.load_model_from_string(buffer.getvalue())
     for node in model.graph.node:
         node.doc_string = ""
-    store_half(model)
+    if halves:
+        store_half(model)
+    _name_producer(model)
+    return model
+
+
+def _name_producer(model: Any) -> None:
     model.producer_name = "anomalib_lite"
     model.producer_version = ""
     onnx.checker.check_model(model)
-    return model
 
 
 def _examples(inputs: Inputs) -> tuple[torch.Tensor, ...]:

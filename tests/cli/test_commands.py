@@ -257,7 +257,7 @@ MISTAKES = {
     "camera": (["score", "{edge}", "camera:97", "--out", "{tmp}/o"], "cannot be opened"),
     "engine": (
         ["score", "{edge}", "{good}", "--out", "{tmp}/o", "--engine", "x"],
-        "choose one of onnxruntime, cuda",
+        "choose one of auto, onnxruntime",
     ),
     "score out": (["score", "{edge}", "{good}", "--out", "{tmp}/notes.txt"], "name a folder"),
     "bench size": (["bench", "{edge}", "--frame-size", "wide"], "write 256 or HxW"),

@@ -8,7 +8,6 @@ import pytest
 
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.backbones.weights import WEIGHTS_FOLDER_VARIABLE, find_weights, no_weights
-from anomalib_lite.edge import engines
 from anomalib_lite.edge.engines import OnnxRuntimeEngine
 from anomalib_lite.edge.errors import (
     FitError,
@@ -17,6 +16,7 @@ from anomalib_lite.edge.errors import (
     SourceError,
     WeightsError,
 )
+from anomalib_lite.edge.running import onnxruntime_engine
 from anomalib_lite.edge.source_kinds.source_names import spelling_of
 from anomalib_lite.edge.sources import open_source
 
@@ -286,8 +286,8 @@ def test_an_engine_that_refuses_a_whole_file_is_quoted(padim_files, monkeypatch)
     def too_old(*_, **__):
         raise RuntimeError("[ONNXRuntimeError] : 9 : Unsupported\n model IR version: 10")
 
-    real = engines.import_onnxruntime()
-    monkeypatch.setattr(engines, "import_onnxruntime", Refuses)
+    real = onnxruntime_engine.import_onnxruntime()
+    monkeypatch.setattr(onnxruntime_engine, "import_onnxruntime", Refuses)
     with pytest.raises(ModelFileError, match=r"Unsupported model IR version: 10") as told:
         OnnxRuntimeEngine(padim_files[1])
     assert "corrupt" not in str(told.value)

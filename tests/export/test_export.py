@@ -139,7 +139,7 @@ def test_another_false_reject_rate_is_taken_from_the_stored_scores(padim, padim_
         EdgeModel(padim_files[1], max_false_reject=2)
 
 
-@pytest.mark.parametrize("name", ["tensorrt", "", "ONNXRUNTIME"])
+@pytest.mark.parametrize("name", ["tensor-rt", "", "ONNXRUNTIME"])
 def test_an_unknown_engine_is_refused(padim_files, name):
     with pytest.raises(SettingsError, match="unknown engine"):
         EdgeModel(padim_files[1], engine=name)

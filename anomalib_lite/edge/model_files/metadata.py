@@ -22,6 +22,7 @@ from anomalib_lite.edge.model_files.descriptions import (
     FIELDS_KEY,
     check_fields,
     check_threshold,
+    check_tolerance,
     fields_crc32,
 )
 from anomalib_lite.edge.model_files.integrity import SEAL_KEY, UNSEALED
@@ -144,6 +145,11 @@ class EdgeMetadata:
         """What the picture is declared to be."""
         return self.inputs.frames
 
+    @property
+    def calibrated_for(self) -> str:
+        """The engine whose rounding threshold and probes include; empty: any, by its own."""
+        return str(self.about.get("precision", {}).get("engine", ""))
+
     def to_json(self) -> str:
         """Canonical JSON (sorted keys), so that equal content gives equal bytes."""
         document = {
@@ -174,6 +180,7 @@ class EdgeMetadata:
         try:
             document = _document(text, path)
             check_fields(document, DESCRIPTION)
+            check_tolerance(document)
             metadata = cls(
                 inputs=inputs_from(document["input_spec"], document.get("measured_inputs", {})),
                 calibration=Calibration.from_dict(document["calibration"]),
