@@ -1,4 +1,4 @@
-"""Lower precision: chosen by measurement, judged, calibrated anew, proven; or refused in one line."""
+"""Lower precision: chosen by measurement, judged, calibrated anew and proven, or refused."""
 
 import json
 import re
@@ -167,7 +167,7 @@ def _lossy(report):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"precision": "int4"}, "precision is 'int4', did you mean int8?"),
+        ({"precision": "int4"}, "precision is 'int4' (did you mean int8?)"),
         ({"precision": "int8"}, "keeps none of 64x64 pixels; give a folder"),
         ({"precision": "int8", "frames": 5}, "5 good frames are too few"),
         ({"precision": "int8", "frames": 12, "limits": {"auroc": 2}}, "choose between 0 and 1"),
