@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,12 +47,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--directions", type=int, default=48)
+    parser.add_argument("--backbone", help="default: the detector's own")
     options = parser.parse_args()
     data = SHARED / "data"
     if not data.is_dir():
         sys.exit(f"needs {data}")
     os.environ["ANOMALIB_LITE_WEIGHTS"] = str(SHARED / "weights")
-    settings = {"directions": options.directions}
+    settings = {"directions": options.directions, "backbone": options.backbone}
     if "accuracy" in options.only:
         print("| set | images | image AUROC exact | quick | AUPRO exact | quick ", end="")
         print("| score off, median / largest | map off, share of its peak | rms |")
@@ -63,7 +65,7 @@ def main() -> None:
         measure_time(detector, options.turns, options.threads)
 
 
-def with_bank(folder: Path, settings: dict[str, int]) -> Detector:
+def with_bank(folder: Path, settings: dict[str, Any]) -> Detector:
     """The default detector with the bank of a set, without a calibration."""
     detector = Detector("patchcore", **settings)
     detector.scorer.build(detector.backbone.layout(detector.spec.size_hw))

@@ -142,7 +142,7 @@ class PatchEmbedding(nn.Module):
         for index, layer in enumerate(self.layers):
             part = maps[layer.name]
             if self.embedding == "authors":
-                part = _grouped(part, self.get_buffer(f"kernel{index}"))
+                part = _grouped(part, self.get_buffer(f"kernel{index}"), layer.grid_hw)
             else:
                 part = F.avg_pool2d(part, 3, stride=1, padding=1)
             parts.append(self.onto[index](part))
@@ -150,8 +150,8 @@ class PatchEmbedding(nn.Module):
         return torch.cat(parts, dim=1).reshape(-1, self.width, cells).transpose(1, 2)
 
 
-def _grouped(maps: Tensor, kernel: Tensor) -> Tensor:
-    """A grouped 3x3 convolution `(N, C, h, w)` -> `(N, outputs, h, w)`.
+def _grouped(maps: Tensor, kernel: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """A grouped 3x3 convolution `(N, C, h, w)` -> `(N, outputs, h, w)`, `grid_hw` being (h, w).
 
     Where each output weighs its input channels alike they are added first: then it is depthwise,
     which engines compute several times faster.
@@ -159,7 +159,7 @@ def _grouped(maps: Tensor, kernel: Tensor) -> Tensor:
     outputs, inputs = kernel.shape[:2]
     channels = maps.shape[1]
     if inputs > 1 and outputs * inputs == channels and bool((kernel == kernel[:, :1]).all()):
-        added = maps.reshape(-1, outputs, inputs, *maps.shape[2:]).sum(dim=2)
+        added = maps.reshape(-1, outputs, inputs, *grid_hw).sum(dim=2)
         return F.conv2d(added, kernel[:, :1], padding=1, groups=outputs)
     return F.conv2d(maps, kernel, padding=1, groups=channels // inputs)
 
