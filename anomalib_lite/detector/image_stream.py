@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 from anomalib_lite.backbones import Backbone, Features
 from anomalib_lite.backbones.base import require_finite
 from anomalib_lite.detector.frame_looks import FrameLooks
-from anomalib_lite.detector.prepared_frames import PreparedFrames
+from anomalib_lite.detector.prepared_frames import PreparedFrames, prepared_bytes
 from anomalib_lite.detector.thumbnails import GalleryBuilder, GoodImage, name_below
-from anomalib_lite.edge.errors import FrameError, SourceError
+from anomalib_lite.edge.errors import FitError, FrameError, SourceError
 from anomalib_lite.edge.inputs import (
     FRAMES,
     Inputs,
@@ -32,6 +32,7 @@ from anomalib_lite.edge.sources import Job, Source, read_ahead
 from anomalib_lite.scorers import FrameBatch
 from anomalib_lite.statistics.near_copies import MOST_IMAGES, small_pictures
 from anomalib_lite.system.devices import put_inputs
+from anomalib_lite.system.spill import temporary_room
 
 BATCH_SIZE = 4
 _SAMPLES = 2
@@ -126,7 +127,7 @@ class ImageStream:
         self.pictures: dict[int, NDArray[np.uint8]] = {}
         self.gallery: GalleryBuilder | None = None
         self._wants_pictures = False
-        self._ready: dict[int, Prepared] | None = None
+        self._ready: Mapping[int, Prepared] | None = None
         self.looks = FrameLooks()
         # A container may misstate its number of frames: count what is delivered.
         self._total = sum(1 for _ in source.jobs()) if indices is None else len(indices)
@@ -158,11 +159,15 @@ class ImageStream:
             FitError: the prepared frames fit neither in memory nor on the disk.
         """
         if self._kept is None:
-            self._kept = PreparedFrames(self.prepared(), len(self), self.inputs)
+            self._kept = (
+                self._ready
+                if isinstance(self._ready, PreparedFrames)
+                else PreparedFrames(self.prepared(), len(self), self.inputs)
+            )
         kept = self._kept
         chosen: list[int] = []
         for index in kept.indices if order is None else order:
-            if index in kept:
+            if index in kept and (self._chosen is None or index in self._chosen):
                 chosen.append(index)
             if len(chosen) == batch_size:
                 yield self._batch(chosen, [kept[item] for item in chosen])
@@ -183,20 +188,27 @@ class ImageStream:
         return narrowed
 
     def look(self, *, pictures: bool = False) -> None:
-        """Read all images once; small sets stay prepared in memory for the passes that follow.
+        """Read all images once; they stay prepared for the passes that follow.
+
+        Small sets in memory, others in a temporary file where there is room for one.
 
         Args:
             pictures: keep small pictures of them.
         """
         self._wants_pictures = pictures
-        ready: dict[int, Prepared] = {}
-        held = 0
-        for index, prepared in self.prepared():
-            held += sum(values.nbytes for values in _arrays(prepared))
-            if held <= _READY_BYTES:
-                ready[index] = prepared
+        self._ready = self._read_once()
         self._wants_pictures = False
-        self._ready = ready if held <= _READY_BYTES else None
+
+    def _read_once(self) -> Mapping[int, Prepared] | None:
+        size = len(self) * prepared_bytes(self.inputs)
+        if size <= _READY_BYTES:
+            return dict(self.prepared())
+        if temporary_room(size):
+            with suppress(FitError):  # another program may have filled the disk meanwhile
+                return PreparedFrames(self.prepared(), len(self), self.inputs, memory=0)
+        for _ in self.prepared():
+            pass
+        return None
 
     def features(self, prepared: Tensor | Mapping[str, Tensor]) -> Features:
         """Normalisation and backbone; see `scorers.FeatureStream`."""
@@ -265,13 +277,6 @@ class ImageStream:
     def _prepare(self, view: View) -> tuple[View, Prepared, str]:
         prepared = prepare_view(view, self.inputs)
         return view, prepared, fingerprint(prepared)
-
-
-def _arrays(prepared: Prepared) -> list[NDArray[Any]]:
-    """The prepared picture, then what is measured beside it."""
-    if isinstance(prepared, Mapping):
-        return [prepared[FRAMES], *(prepared[name] for name in prepared if name != FRAMES)]
-    return [prepared]
 
 
 def fingerprint(prepared: Prepared) -> str:

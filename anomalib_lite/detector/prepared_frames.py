@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,8 +14,8 @@ from anomalib_lite.system.spill import SpillStore
 _IN_MEMORY = 512 << 20
 
 
-class PreparedFrames:
-    """The prepared frames of a stream, kept in memory up to 512 MB, else in a temporary file.
+class PreparedFrames(Mapping[int, Prepared]):
+    """The prepared frames of a stream by index, in memory up to 512 MB, else in a temporary file.
 
     The system's own cache keeps at hand what it has room for.
 
@@ -22,6 +23,7 @@ class PreparedFrames:
         frames: image index and prepared frame uint8 `(h, w, 3)`, or view by name, each once.
         most: how many there may be.
         inputs: what is prepared.
+        memory: bytes up to which they are in memory.
 
     Attributes:
         indices: indices of the images, in reading order.
@@ -35,10 +37,12 @@ class PreparedFrames:
         frames: Iterable[tuple[int, Prepared]],
         most: int,
         inputs: Inputs,
+        *,
+        memory: int = _IN_MEMORY,
     ) -> None:
-        self._store = _store(most, (*inputs.frames.size_hw, 3), np.uint8, "frames")
+        self._store = _store(most, (*inputs.frames.size_hw, 3), np.uint8, "frames", memory)
         self._measured = {
-            name: _store(most, spec.shape, np.float32, name)
+            name: _store(most, spec.shape, np.float32, name, memory)
             for name, spec in inputs.measured.items()
         }
         self._rows: dict[int, int] = {}
@@ -53,7 +57,13 @@ class PreparedFrames:
     def indices(self) -> list[int]:
         return list(self._rows)
 
-    def __contains__(self, index: int) -> bool:
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, index: object) -> bool:
         return index in self._rows
 
     def __getitem__(self, index: int) -> Prepared:
@@ -65,13 +75,21 @@ class PreparedFrames:
         return {FRAMES: frame, **measured}
 
 
-def _store(most: int, shape: tuple[int, ...], dtype: DTypeLike, name: str) -> SpillStore:
+def prepared_bytes(inputs: Inputs) -> int:
+    """Bytes of one prepared image, what is measured beside it included."""
+    measured = sum(4 * math.prod(spec.shape) for spec in inputs.measured.values())
+    return 3 * math.prod(inputs.frames.size_hw) + measured
+
+
+def _store(
+    most: int, shape: tuple[int, ...], dtype: DTypeLike, name: str, memory: int
+) -> SpillStore:
     return SpillStore(
         most,
         shape,
         dtype,
         what=f"{most} prepared {name}",
         advice="name a larger disk in TMPDIR, or choose a smaller image size",
-        memory=_IN_MEMORY,
+        memory=memory,
         needed=True,
     )

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from anomalib_lite.backbones import create_backbone
+from anomalib_lite.detector import image_stream
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge import FitError
 from anomalib_lite.edge.prepare import InputSpec
@@ -104,3 +105,39 @@ def test_weights_are_known_after_their_batch_has_passed(indices, expected):
         noted.note(FrameBatch(frames, chosen, lambda _: None, sample_weight=weights))
     found = noted.of(np.array(indices, np.int64))
     assert (None if found is None else found.tolist()) == expected
+
+
+@pytest.mark.parametrize("ready_bytes", [1 << 20, 1], ids=["in memory", "in a file"])
+@pytest.mark.parametrize("full", [False, True], ids=["room", "no room"])
+def test_a_look_decodes_every_image_once(backbone, monkeypatch, ready_bytes, full):
+    frames = np.random.default_rng(0).integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8)
+    source, loads = open_source(list(frames)), []
+
+    class Counted:
+        name, rereadable = "counted", True
+
+        def __len__(self):
+            return IMAGES
+
+        def jobs(self):
+            for job in source.jobs():
+                yield job._replace(load=lambda job=job: loads.append(job.name) or job.load())
+
+    def indices(read):
+        return [int(index) for batch in read for index in batch.indices]
+
+    monkeypatch.setattr(image_stream, "_READY_BYTES", ready_bytes)
+    if full:
+        monkeypatch.setattr(image_stream, "temporary_room", lambda size: False)
+    stream = ImageStream(Counted(), backbone, InputSpec(SIDE, SIDE))
+    plain = [batch.frames for batch in stream]
+    loads.clear()
+    stream.look()
+    assert len(loads) == IMAGES
+    assert indices(stream) == list(range(IMAGES))
+    part = stream.subset([1, 4, 7])
+    assert indices(part) == [1, 4, 7]
+    assert indices(part.batches(2)) == [1, 4, 7]
+    assert indices(part.batches(2, [7, 2, 1])) == [7, 1]
+    assert torch.equal(torch.cat([batch.frames for batch in stream]), torch.cat(plain))
+    assert (len(loads) == IMAGES) is not (full and ready_bytes == 1)
