@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from anomalib_lite.cli.options import OUTPUT, Threads
 from anomalib_lite.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from anomalib_lite.detector.detector import Detector
     from anomalib_lite.export import ExportReport
     from anomalib_lite.export.lowering.lower import Lowered
 
@@ -77,6 +78,12 @@ def export(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    pod: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep the figures of this pod.json in the file; info shows them."
+        ),
+    ] = None,
     threads: Threads = None,
 ) -> None:
     """Compile a detector to ONNX; written only if it is proven to be the fitted model."""
@@ -97,6 +104,7 @@ def export(
         model_folder(triton, out)  # refused now rather than after the export
     use_threads(threads)
     fitted = Detector.load(detector)
+    figures = None if pod is None else _figures(pod, fitted, wanted.precision)
     ensure_writable(out)
     with progress_bar() as progress:
         progress("compiling and proving", 0, 0)
@@ -105,6 +113,7 @@ def export(
             precision=wanted.precision,
             frames=wanted.frames,
             limits=wanted.limits(),
+            pod=figures,
             progress=progress,
         )
     report_export(report)
@@ -112,6 +121,22 @@ def export(
         _report_precision(report.lowered)
     if triton is not None:
         console().print(f"{bold(write_model(out, triton))}: model for Triton, version 1")
+
+
+def _figures(path: Path, fitted: Detector, precision: str) -> dict[str, Any]:
+    """The figures of a study of this detector; raises what `read_pod` and its check raise."""
+    from anomalib_lite.edge.errors import SettingsError
+    from anomalib_lite.evaluation.pod import read_pod, require_pod_of
+
+    if precision != "fp32":
+        raise SettingsError(
+            f"--pod {path}: was measured in single precision, and {precision} has a threshold of "
+            "its own; leave --pod out, and measure the edge file with pod"
+        )
+    figures = read_pod(path)
+    fingerprint, threshold = fitted.data.fingerprint, fitted.threshold
+    require_pod_of(figures, fingerprint=fingerprint, threshold=threshold, path=path)
+    return figures
 
 
 def report_export(report: ExportReport) -> None:

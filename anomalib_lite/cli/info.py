@@ -56,6 +56,9 @@ def _lines(file: Path, document: dict[str, Any]) -> dict[str, str]:
             f"scores within {parity['score_difference']:.1e}, maps within "
             f"{parity['map_difference']:.1e} of the fitted model on {parity['probes']} probes"
         )
+    for row in about.get("pod", {}).get("families", []):
+        contrast = "" if row["contrast"] is None else f", contrast {row['contrast']:g}"
+        shown[f"{row['kind']}{contrast}"] = f"simulated: {row['words']}"
     return shown
 
 

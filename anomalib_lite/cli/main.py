@@ -23,6 +23,7 @@ from anomalib_lite.cli.export import export
 from anomalib_lite.cli.fit import fit
 from anomalib_lite.cli.help import DetectorCommand
 from anomalib_lite.cli.info import info
+from anomalib_lite.cli.pod import pod
 from anomalib_lite.cli.report import report
 from anomalib_lite.cli.score import score
 from anomalib_lite.cli.score_pool import score_pool
@@ -43,7 +44,7 @@ app = typer.Typer(
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn from good images": (fit, tune, update, audit),
     "Judge frames": (export, check, score, score_pool, bench, info),
-    "Measure on labelled data": (evaluate, report, datasets),
+    "Measure on labelled data": (evaluate, pod, report, datasets),
     "Make": (distill, simulate, demo),
 }
 WITH_DETECTOR = (fit, score_pool, evaluate)

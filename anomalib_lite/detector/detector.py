@@ -143,6 +143,7 @@ class Detector(Learner):
         frames: FramesLike | None = None,
         limits: Mapping[str, float] | None = None,
         progress: Progress = no_progress,
+        pod: Mapping[str, Any] | None = None,
     ) -> ExportReport:
         """Write a verified `.onnx` edge file.
 
@@ -156,6 +157,7 @@ class Detector(Learner):
             limits: what a lower precision may lose: `auroc` (0.005) and `aupro` (0.01) on simulated
                 defects, `misses` (0.02) of them.
             progress: called with stage, steps done, steps in total.
+            pod: figures of its probability of detection, to be kept in the file.
 
         Raises:
             ExportError: the exported graph does not reproduce this detector, or a lower precision
@@ -185,7 +187,7 @@ class Detector(Learner):
                 calibration=state.calibration,
                 samples=state.data.samples,
                 localises=self.localises,
-                about=state.about(),
+                about={**state.about(), **({"pod": dict(pod)} if pod else {})},
                 title=f"{self.scorer.name} on {self.backbone.name}",
                 seed=self.seed,
             ),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anomalib_lite.edge.model_files.integrity import SEAL_KEY
+from anomalib_lite.edge.model_files.pod_fields import POD_FIELDS
 from anomalib_lite.edge.model_files.schema import (
     Fields,
     Flag,
@@ -176,6 +177,7 @@ DESCRIPTION = Fields(
                 "parity": _PARITY,
                 "opset": Number(1, 100, whole=True),
                 "precision": _PRECISION,
+                "pod": POD_FIELDS,
             },
         ),
     },
