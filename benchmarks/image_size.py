@@ -24,7 +24,7 @@ from anomalib_lite.metrics.image import auroc
 from anomalib_lite.system.threads import use_threads
 from anomalib_lite.tuning.good_frames import look_at_sizes, of_reference, read_good_frames, spread
 from anomalib_lite.tuning.image_size import gains
-from anomalib_lite.tuning.judging import MOST_HELD_OUT, Judgement, fit_on, judge
+from anomalib_lite.tuning.judging import MOST_HELD_OUT, Judgement, defects_for, fit_on, judge
 from anomalib_lite.tuning.latency import interleaved_ms
 from anomalib_lite.tuning.sizes import candidates, shown
 
@@ -65,7 +65,10 @@ def measure(name: str, options: argparse.Namespace, scratch: Path) -> None:
         unseen = fit_on(detector, good, IMAGES)
         detector.export(path)
         models[size] = EdgeModel(path)
-        judged = judge(models[size], good, unseen, detector.spec, seed=options.seed)
+        judged = judge(
+            models[size], good, unseen, detector.spec,
+            per_image=defects_for(unseen, IMAGES), seed=options.seed,
+        )  # fmt: skip
         rows[size] = row(judged, *labelled(SHARED / "data" / name, models[size], options.test))
         climbing = climbing and (taken is None or gains(taken, judged))
         if not climbing and not options.all:

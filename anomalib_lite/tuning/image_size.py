@@ -35,6 +35,7 @@ from anomalib_lite.tuning.good_frames import (
 from anomalib_lite.tuning.judging import (
     MOST_HELD_OUT,
     Judgement,
+    defects_for,
     fit_on,
     judge,
     standard_error,
@@ -250,6 +251,7 @@ class _Trials:
             self._good,
             unseen,
             detector.spec,
+            per_image=defects_for(unseen, self._fitted),
             seed=self._seed,
             inside=self._inside,
             diameter_px=self._diameter_px,

@@ -100,7 +100,8 @@ def fit_on(
     and on what they show only, so that all trials of a rung are judged on the same ones.
 
     Returns:
-        Indices of at most 64 frames, evenly spread, of which no view of the part was learnt.
+        Indices of frames of which no view of the part was learnt, evenly spread: as many as there
+        are images in the fit, 64 at most.
     """
     chosen = spread(len(good), images)
     origins = np.array(good.origins)
@@ -113,12 +114,12 @@ def fit_on(
         if record.learnt
     }
     unseen = np.flatnonzero(~np.isin(origins, list(learnt)))
-    return unseen[spread(len(unseen), MOST_HELD_OUT)]
+    return unseen[spread(len(unseen), min(images, MOST_HELD_OUT))]
 
 
-def defects_for(held_out: NDArray[np.int64]) -> int:
-    """Simulated defects on each of so many images: some 160 in all."""
-    return max(2, round(_DEFECTS / max(1, len(held_out))))
+def defects_for(held_out: NDArray[np.int64], images: int) -> int:
+    """Simulated defects on each held-out image: two for each image of the fit, 160 at most."""
+    return max(2, round(min(2 * images, _DEFECTS) / max(1, len(held_out))))
 
 
 def judge(
@@ -127,6 +128,7 @@ def judge(
     indices: NDArray[np.int64],
     spec: InputSpec,
     *,
+    per_image: int,
     seed: int,
     inside: NDArray[np.bool_] | None = None,
     diameter_px: tuple[float, float] | None = None,
@@ -138,11 +140,11 @@ def judge(
         good: the frames.
         indices: those that were held out.
         spec: preparation of the model, from a reference frame.
+        per_image: simulated defects on each.
         seed: draws the defects.
         inside: region of interest at the reference size.
         diameter_px: as for `GoodFrames.defects`.
     """
-    per_image = defects_for(indices)
     defects = good.defects(indices, per_image, seed=seed, inside=inside, diameter_px=diameter_px)
     return Judgement(
         _scores(model, (good.frames[index] for index in indices.tolist()), spec),

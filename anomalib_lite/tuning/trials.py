@@ -19,7 +19,7 @@ from anomalib_lite.edge.prepare import InputSpec, prepare
 from anomalib_lite.metrics.image import auroc
 from anomalib_lite.tuning.good_frames import GoodFrames, of_reference, spread
 from anomalib_lite.tuning.grid import Configuration
-from anomalib_lite.tuning.judging import Judgement, fit_on, judge
+from anomalib_lite.tuning.judging import Judgement, defects_for, fit_on, judge
 
 _LABELLED_PER_IMAGE = 2  # labelled frames scored for each good image of a rung
 
@@ -138,6 +138,7 @@ class Bench:
             self.good,
             unseen,
             detector.spec,
+            per_image=defects_for(unseen, record.images),
             seed=self.seed,
             inside=self.spec_at(self.reference_hw).roi,
         )

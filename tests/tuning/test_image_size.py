@@ -159,6 +159,17 @@ def test_views_of_one_part_are_not_both_learnt_and_judged(parts):
     assert [origins.count(origins[index]) for index in unseen] == [2] * len(unseen)
 
 
-@pytest.mark.parametrize(("held_out", "each"), [(1, 160), (20, 8), (64, 2), (500, 2)])
-def test_few_images_carry_more_defects(held_out, each):
-    assert defects_for(np.arange(held_out)) == each
+@pytest.mark.parametrize(
+    ("held_out", "images", "each"),
+    [
+        (1, 100, 160),
+        (20, 100, 8),
+        (64, 100, 2),
+        (64, 900, 2),
+        (40, 40, 2),
+        (8, 40, 10),
+        (2, 12, 12),
+    ],
+)
+def test_few_images_carry_more_defects(held_out, images, each):
+    assert defects_for(np.arange(held_out), images) == each
