@@ -223,7 +223,9 @@ def _fit(
         fitted.fit(source, progress=progress, group_by=group_by)
     fitted.save(out / "part.safetensors")
     report_fit(fitted, out / "part.safetensors")
-    report_export(fitted.export(out / "part.onnx"))
+    frames = source if wanted.precision != "fp32" else None
+    written = fitted.export(out / "part.onnx", precision=wanted.precision, frames=frames)
+    report_export(written)
     return fitted
 
 

@@ -63,6 +63,13 @@ class Axes:
             "it is installed.",
         ),
     ] = None
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="fp32, fp16 or int8; repeat for more, each takes minutes. Default: fp32.",
+        ),
+    ] = None
     weights: Weights = None
 
     def grid(self, frame_hw: tuple[int, int], *, same_aspect: bool) -> Grid:
@@ -83,8 +90,21 @@ class Axes:
             detectors=detectors,
             backbones=self._backbones(),
             rows=tuple(self.rows or ROWS),
+            precisions=self._precisions(),
             engines=self._engines(),
         )
+
+    def _precisions(self) -> tuple[str, ...]:
+        from anomalib_lite.edge.errors import SettingsError, did_you_mean
+        from anomalib_lite.tuning.grid import ENGINE_FREE, PRECISIONS
+
+        for name in self.precision or ():
+            if name not in ENGINE_FREE:
+                raise SettingsError(
+                    f"--precision {name}{did_you_mean(name, ENGINE_FREE)}: choose "
+                    f"{', '.join(ENGINE_FREE)}"
+                )
+        return tuple(self.precision or PRECISIONS)
 
     def _backbones(self) -> tuple[str, ...]:
         from anomalib_lite.backbones import create_backbone

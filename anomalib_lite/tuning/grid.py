@@ -16,6 +16,11 @@ DETECTORS = ("patchcore", "padim", "mvg")
 BACKBONES = ("pdn_edge", "resnet18")
 ROWS = (1000, 4000)
 PRECISIONS = ("fp32",)
+"""Tried unless others are named: a lower one is chosen node by node, which takes its time."""
+
+ENGINE_FREE = ("fp32", "fp16", "int8")
+"""Precisions of a file that every engine computes; bf16 is the engine's own."""
+
 ENGINES = ("onnxruntime", "openvino")
 """Exact ones only: an engine that rounds would have to be judged, not only timed."""
 

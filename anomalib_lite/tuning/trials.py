@@ -131,7 +131,9 @@ class Bench:
             **wanted.settings,
         )
         unseen = fit_on(detector, self.good, record.images)
-        written = detector.export(path)
+        lower = wanted.precision != "fp32"
+        frames = list(self.good.frames) if lower else None
+        written = detector.export(path, precision=wanted.precision, frames=frames)
         model = EdgeModel(path, self_test=False)
         judgement = judge(
             model,

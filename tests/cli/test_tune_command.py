@@ -48,6 +48,7 @@ def test_nothing_that_fits_is_one_line_with_the_quickest(run, good_folder, tmp_p
         (["--budget-ms", "5", "--detector", "efficientad"], "trains by steps"),
         (["--budget-ms", "5", "--backbone", "resnet17"], "resnet17"),
         (["--budget-ms", "5", "--engine", "openvin"], "did you mean openvino?"),
+        (["--budget-ms", "5", "--precision", "int4"], "did you mean int8?"),
         (["--budget-ms", "5", "--minutes", "0"], "choose a time above 0"),
         (["--budget-ms", "5", "--labelled", "folder:/nowhere"], "/nowhere"),
     ],
@@ -59,6 +60,16 @@ def test_what_cannot_be_is_one_line(run, good_folder, tmp_path, options, message
     assert message in err
     assert len(err.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_a_precision_is_an_axis_and_what_is_chosen_is_exported_in_it(run, good_folder, tmp_path):
+    out, small = tmp_path / "tuned", ("--detector", "mvg", *SMALL[4:8], *SMALL[-2:])
+    words = ("--budget-ms", 1000, "--out", out, "--precision", "fp16", *small)
+    status, _, err = run("tune", good_folder, *words)
+    assert status == 0, err
+    found = json.loads((out / "tune.json").read_text())
+    assert found["chosen"]["precision"] == "fp16"
+    assert EdgeModel(out / "part.onnx").about["precision"]["name"] == "fp16"
 
 
 @pytest.mark.parametrize("words", [("tune", "--budget-ms", 5), ("fit", "--image-size", "auto")])
