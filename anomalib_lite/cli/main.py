@@ -15,6 +15,7 @@ from anomalib_lite.cli.audit import audit
 from anomalib_lite.cli.bench import bench
 from anomalib_lite.cli.check import check
 from anomalib_lite.cli.common import INTERRUPTED, USER_ERROR
+from anomalib_lite.cli.compare import compare
 from anomalib_lite.cli.datasets import datasets
 from anomalib_lite.cli.demo import demo
 from anomalib_lite.cli.distill import distill
@@ -44,7 +45,7 @@ app = typer.Typer(
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Learn from good images": (fit, tune, update, audit),
     "Judge frames": (export, check, score, score_pool, bench, info),
-    "Measure on labelled data": (evaluate, pod, report, datasets),
+    "Measure on labelled data": (evaluate, compare, pod, report, datasets),
     "Make": (distill, simulate, demo),
 }
 WITH_DETECTOR = (fit, score_pool, evaluate)
