@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from real_sets import SETS, SHARED
@@ -25,7 +26,8 @@ from anomalib_lite.tuning.good_frames import look_at_sizes, read_good_frames
 from anomalib_lite.tuning.grid import DETECTORS, Configuration, Grid
 from anomalib_lite.tuning.halving import RUNG_IMAGES, rank_correlation
 from anomalib_lite.tuning.judging import MOST_HELD_OUT
-from anomalib_lite.tuning.search import Tuning, search
+from anomalib_lite.tuning.latency import time_files
+from anomalib_lite.tuning.search import Entry, Tuning, search
 from anomalib_lite.tuning.sizes import candidates
 from anomalib_lite.tuning.trial_store import TrialStore
 from anomalib_lite.tuning.trials import Bench
@@ -64,20 +66,21 @@ def say(name: str, tuning: Tuning, real: dict, minutes: float) -> None:
             f"| {name} | {entry.configuration.words} | {entry.quickest_ms:.2f} ({entry.engine}) | "
             f"{judged.found:.3f} ({entry.last.images}) | {real[entry.configuration]:.3f} |"
         )
-    best = tuning.best
-    if best is None:
+    fit = [entry for entry in tuning.within if len(entry.records) == len(tuning.within[0].records)]
+    if not fit:
         return
+    best = max(fit, key=lambda entry: entry.last.judgement.found)
     within = [entry for entry in tuning.usable if entry.quickest_ms <= tuning.budget_ms]
     most = max(real[entry.configuration] for entry in within)
     deep = [item for item in within if len(item.records) == len(best.records)]
     last = rank_correlation(
-        [item.standing.accuracy for item in deep], [real[item.configuration] for item in deep]
+        [item.last.judgement.found for item in deep], [real[item.configuration] for item in deep]
     )
     print(
         f"{name}: chosen {best.configuration.words}, image AUROC {real[best.configuration]:.3f}, "
         f"best within {tuning.budget_ms:g} ms {most:.3f}; rank correlation {last:.2f} on the last "
         f"rung ({len(deep)}), {rank_correlation(first, truth):.2f} on the first "
-        f"({len(first)}); search {minutes:.1f} min",
+        f"({len(first)}); {minutes:.1f} min",
         flush=True,
     )
 
@@ -91,15 +94,34 @@ def measure(name: str, options: argparse.Namespace) -> None:
     grid = Grid(sizes, options.detectors, options.backbones, options.rows, engines=options.engines)
     good = read_good_frames(source, InputSpec(*sizes[-1]), most=RUNG_IMAGES[-1] + MOST_HELD_OUT)
     bench = Bench(good, lambda size: InputSpec(*size), sizes[-1], seed=options.seed)
+    labelled = replace(bench, labelled=test_samples(folder))
     with tempfile.TemporaryDirectory() as scratch:
         started = time.monotonic()
-        store = TrialStore(Path(scratch), {}, resume=False)
-        tuning = search(bench, grid.configurations(), grid.engines, store,
-                        budget_ms=options.budget_ms, threads=options.threads)  # fmt: skip
-        minutes = (time.monotonic() - started) / 60
-        labelled = Bench(good, bench.spec_at, sizes[-1], test_samples(folder), seed=options.seed)
-        real = real_figures(labelled, grid.configurations(), Path(scratch))
-    say(name, tuning, real, minutes)
+        if options.one_rung:
+            tuning = one_rung(labelled, grid, Path(scratch), options)
+            real = {entry.configuration: entry.last.labelled for entry in tuning.usable}
+        else:
+            store = TrialStore(Path(scratch), {}, resume=False)
+            tuning = search(bench, grid.configurations(), grid.engines, store,
+                            budget_ms=options.budget_ms, threads=options.threads)  # fmt: skip
+            real = real_figures(labelled, grid.configurations(), Path(scratch))
+    say(name, tuning, real, (time.monotonic() - started) / 60)
+
+
+def one_rung(bench: Bench, grid: Grid, scratch: Path, options: argparse.Namespace) -> Tuning:
+    """Every configuration on one number of images: the halving left out, the judging alone."""
+    records, files = {}, {}
+    for item in grid.configurations():
+        path = scratch / f"{item.key}.onnx"
+        records[item] = bench.run(item, options.one_rung, path)
+        files |= {(item, engine): (path, engine) for engine in grid.engines if path.is_file()}
+    times = time_files(files, threads=options.threads)
+    entries = [
+        # Ranked by what is found; the labels stay beside it.
+        Entry(item, (record,), {engine: ms for (own, engine), ms in times.items() if own == item})
+        for item, record in records.items()
+    ]
+    return Tuning(tuple(entries), options.budget_ms, (options.one_rung,))
 
 
 def main() -> None:
@@ -112,6 +134,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=(1000, 4000))
     parser.add_argument("--engines", nargs="+", default=("onnxruntime",))
     parser.add_argument("--sizes", type=int, default=2, help="so many, from the smallest")
+    parser.add_argument("--one-rung", type=int, metavar="IMAGES", help="no halving: all on so many")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
