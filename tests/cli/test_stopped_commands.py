@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from anomalib_lite import Detector, EdgeModel
 from anomalib_lite.backbones import create_backbone
+from anomalib_lite.cli import main as cli_main
 from anomalib_lite.data.parts import render, write_dataset
 from anomalib_lite.edge import files
 from anomalib_lite.edge.runs.ownership import LOCK
@@ -156,3 +157,14 @@ def test_what_was_stopped_ends_in_the_same_bytes_when_it_goes_on(
     whole, found = left(tmp_path / "whole"), left(tmp_path / "out")
     assert found.keys() == whole.keys()
     assert found[result] == whole[result]
+
+
+def test_a_signal_beside_the_command_itself_is_no_traceback(run, monkeypatch):
+    def stopped(received):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    monkeypatch.setattr(cli_main, "_run", stopped)
+    status, _, err = run("info", "x.onnx")
+    assert status == 143
+    assert err == "interrupted; files written so far are complete\n"
