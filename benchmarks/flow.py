@@ -1,6 +1,6 @@
 """Do the stages of `score` overlap? A folder of JPEGs, against its slowest stage alone.
 
-    python benchmarks/flow.py [--frames 1000] [--side 1024] [--heatmaps]
+    python benchmarks/flow.py [--frames 1000] [--side 1024] [--heatmaps] [--threads 1]
 
 Three stages, as in `anomalib-lite score`: decode and prepare (two threads), the network, and the
 writing of lines (and heat maps). Each is run alone over all frames, then all together; rounds are
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--heatmaps", action="store_true")
+    parser.add_argument("--threads", type=int, help="inside one inference")
     given = parser.parse_args()
     from anomalib_lite import Detector, EdgeModel
     from anomalib_lite.cli.run_file import run_record
@@ -69,7 +70,7 @@ def main() -> None:
         detector = Detector("patchcore", image_size=256)
         detector.fit(sorted(map(str, (home / "line").glob("*.jpg")))[:_DISTINCT])
         detector.export(home / "part.onnx")
-        model = EdgeModel(home / "part.onnx")
+        model = EdgeModel(home / "part.onnx", threads=given.threads)
         source = open_source(home / "line")
         blank = np.zeros((1, 256, 256, 3), np.uint8)
         judged = next(iter(score_source(model, source)))
@@ -109,6 +110,11 @@ def main() -> None:
         alone = [float(medians[stage][0]) for stage in stages if stage != "score"]
         busy = sum(float(medians[stage][1]) for stage in stages if stage != "score")
         together = float(medians["score"][0])
+        cores = len(os.sched_getaffinity(0))
+        floor = max(max(alone), busy / cores)
+        print(
+            f"no overlap on {cores} cores is quicker than {floor / max(alone):.2f} x the slowest;"
+        )
         print(f"score takes {together / max(alone):.2f} x its slowest stage alone,")
         print(f"{together / sum(alone):.2f} x its stages one after the other, and")
         print(f"{float(medians['score'][1]) / busy:.2f} x their processor time")
