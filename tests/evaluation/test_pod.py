@@ -1,5 +1,6 @@
 """Probability of detection: studies of a model whose limit is known, and the command end to end."""
 
+import importlib
 import json
 
 import cv2
@@ -17,6 +18,8 @@ from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import ArraySource
 from anomalib_lite.evaluation.pod import read_photographs, read_pod, run_study
 from anomalib_lite.evaluation.pod.document import to_document
+from anomalib_lite.evaluation.pod.quick import quick_line
+from anomalib_lite.evaluation.pod.quick import told as told_quickly
 from anomalib_lite.evaluation.pod.study import blind_map
 from anomalib_lite.evaluation.pod.words import verdict
 from anomalib_lite.report.pod import render_pod
@@ -230,3 +233,31 @@ def test_figures_out_of_bounds_are_refused(tmp_path):
     path.write_text(json.dumps(document))
     with pytest.raises(ModelFileError, match="a90 is -3"):
         read_pod(path)
+
+
+def test_a_fit_tells_sizes_where_there_is_time_and_that_it_knows_the_images(padim, good_frames):
+    source = ArraySource(good_frames)
+    line = quick_line(padim, source, seconds=60.0)
+    assert "spots" in line
+    assert "scratches" in line
+    assert "90 % of places" in line
+    assert "images that the model has learnt" in line
+    assert quick_line(padim, source, seconds=1e-6) is None
+
+
+def test_a_quick_look_says_what_is_found_and_what_is_not():
+    found = studied(Changed(limit=np.pi * 25), kinds=["spot"], contrasts=[30]).families
+    missed = studied(Changed(limit=1e5), kinds=["scratch"], contrasts=[30]).families
+    both = told_quickly([*found, *missed])
+    assert both.startswith("spots >= 1")
+    assert "px of contrast >= 30 are found in 90 % of places; scratches up to" in both
+    assert both.endswith("px are not found in 90 % of places at contrast 30")
+
+
+def test_the_line_ends_a_fit_unless_it_is_not_wanted(told, good_folder, tmp_path, monkeypatch):
+    command = importlib.import_module("anomalib_lite.cli.fit")
+    monkeypatch.setattr(command, "_POD_SHARE", 1000.0)
+    small = ("--detector", "knn", "--backbone", "filters", "--image-size", "64")
+    fitted = ("fit", good_folder, "--out", tmp_path / "part.safetensors", *small)
+    assert "90 % of places" in told(*fitted)
+    assert "90 % of places" not in told(*fitted, "--no-pod")
