@@ -20,8 +20,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-QUICK_FLOOR = 6.0
-"""Floors of `nearest.FLOOR`: products lose the digits that a difference of two rows keeps."""
+QUICK_FLOOR = 16.0
+"""Floors of `nearest.FLOOR`. A product loses the digits that a difference of two rows keeps, so
+small distances end more softly, in `(d^4 + floor^4)^(1/4)`: flat at 0, where nothing but rounding
+is left, and 0.3 % above d at three floors. Every engine then says the same of a photograph that
+lies in the bank."""
 
 FEWEST_ROWS = 512
 """Banks below are searched as a whole: little is saved, and too few rows tell the stretch."""
@@ -67,7 +70,7 @@ def quick_distances(
     Args:
         queries: centred patches `(N, cells, d)`.
         turn, coordinates, stretch: of `quick_bank`.
-        floor: distances are `sqrt(d^2 + (6 floor)^2)`.
+        floor: distances are `(d^4 + (16 floor)^4)^(1/4)`.
     """
     squares = torch.linalg.vector_norm(queries, dim=2).square()
     along = queries @ turn.T
@@ -81,7 +84,7 @@ def quick_distances(
     ]
     bound = (squares + 2 * torch.cat(nearest, dim=2).amin(dim=2)).clamp(min=0)
     distance: Tensor = bound + stretch * _missed(bound, rest.square())
-    return (distance + (QUICK_FLOOR * floor).square()).sqrt()
+    return (distance.square() + (QUICK_FLOOR * floor) ** 4).sqrt().sqrt()
 
 
 def _missed(bound: Tensor, rest: Tensor) -> Tensor:
