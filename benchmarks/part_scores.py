@@ -1,8 +1,8 @@
 """Raw scores of several detectors on one set, from one backbone pass a set that stays on disk.
 
-What `fusion.py` and `layers.py` compare rules on, without fitting anything again: scores of good
-images out-of-fold, of unseen good images and of simulated defects and harmless changes of them (by
-parts fitted on the others, as a fusion judges its parts), and of test images with their labels.
+What `fusion.py` and `layers.py` compare rules on, without fitting anything again. Three in ten good
+images are held out, as `--calibration holdout` does with two: their scores, those of simulated
+defects and of harmless changes of some of them, and those of test images with their labels.
 """
 
 from __future__ import annotations
@@ -23,30 +23,29 @@ from anomalib_lite.backbones import Backbone, Features, create_backbone
 from anomalib_lite.backbones.features import FeatureLayout
 from anomalib_lite.data.simulate import HARMLESS_KINDS, harmless_change
 from anomalib_lite.detector.image_stream import ImageStream
-from anomalib_lite.detector.out_of_fold import FOLDS, assign_folds
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import open_source
 from anomalib_lite.scorers import FitContext, FrameBatch, Scorer, create_scorer
-from anomalib_lite.scorers.fusion.earned_weights import split_images, with_defects
+from anomalib_lite.scorers.fusion.earned_weights import with_defects
 
 BATCH = 8
 Floats = NDArray[np.float64]
 
-PARTS: dict[str, dict[str, dict[str, Any]]] = {
-    "resnet18": {
+LEARNT = 200
+"""Good images, at most, that the parts are fitted on."""
+SIMULATED = 24
+"""Held-out good images, at most, that get a defect of each kind."""
+
+
+def parts_of(backbone: str, rows: int) -> dict[str, dict[str, Any]]:
+    """Parts and their settings; what stands behind the space in a name tells variants apart."""
+    deep = {"resnet18": "layer3", "pdn_edge": "stride16"}[backbone]
+    return {
         "mvg": {},
         "padim": {},
-        "patchcore": {},
-        "patchcore 16": {"patch_layers": ["layer3"]},
-    },
-    "pdn_edge": {
-        "mvg": {},
-        "padim": {},
-        "patchcore": {},
-        "patchcore 16": {"patch_layers": ["stride16"]},
-    },
-}
-"""Part -> its settings; what stands behind the space in a name tells variants apart."""
+        "patchcore": {"rows": rows},
+        "patchcore 16": {"rows": rows, "patch_layers": [deep]},
+    }
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ class Scored:
 
     Attributes:
         names: of the columns.
-        held_out: good images, out-of-fold.
-        good, defects, moved: unseen good images, simulated defects on them, harmless changes.
+        held_out: good images that no part has seen.
+        good, defects, moved: some of them, simulated defects on these, harmless changes.
         test: test images.
         labels: 1 for a defective test image.
         kinds: folder of each test image.
@@ -152,16 +151,15 @@ def keep(paths: list[Path], backbone: Backbone, spec: InputSpec, folder: Path) -
     return Kept(layout, backbone, folder)
 
 
-def scored(
-    folder: Path, backbone: str, seed: int, cache: Path, parts: Mapping[str, dict[str, Any]]
-) -> Scored:
+def scored(folder: Path, backbone: str, seed: int, cache: Path, rows: int) -> Scored:
     """Scores of one set by all parts; what is in the cache is taken from it."""
     own = cache / f"{folder.name}_{backbone}"
-    found = own / f"scores_{seed}.npz"
+    found = own / f"scores_{rows}_{seed}.npz"
     if not found.exists():
-        arrays = _measure(folder, backbone, seed, own, parts)
-        np.savez(own / f"partly_{seed}.npz", **arrays)
-        (own / f"partly_{seed}.npz").rename(found)
+        arrays = _measure(folder, backbone, seed, own, parts_of(backbone, rows))
+        partly = own / f"partly_{seed}.npz"
+        np.savez(partly, **arrays)
+        partly.rename(found)
     with np.load(found) as read:
         arrays = dict(read)
     names = json.loads(str(arrays["names"]))
@@ -178,32 +176,26 @@ def _measure(
     train = keep(sorted((folder / "train/good").iterdir()), network, spec, own / "train")
     paths = sorted(path for path in (folder / "test").rglob("*") if path.is_file())
     test = keep(paths, network, spec, own / "test")
-    learnt, judged = split_images(np.arange(len(train)), seed)
-    folds = assign_folds(len(train), FOLDS, seed)
+    drawn = np.random.default_rng(seed).permutation(len(train))
+    held = np.sort(drawn[: round(0.3 * len(train))])
+    learnt = np.sort(drawn[len(held) :][:LEARNT])
+    judged = held[np.linspace(0, len(held) - 1, min(SIMULATED, len(held))).round().astype(np.int64)]
     scorers = {name: create_scorer(name.split(" ")[0], **given) for name, given in parts.items()}
-    columns: dict[str, Floats] = {}
+    found: dict[str, Any] = {}
     with torch.no_grad():
-        for scorer in scorers.values():
-            scorer.build(train.layout)
-            scorer.fit(train.subset(learnt), context)
-        rows = {"good": [], "defects": [], "moved": []}
-        for batch in train.subset(judged):
-            rows["good"].append(_row(scorers, batch.features))
-            for bad in with_defects(batch, None, seed):
-                rows["defects"].append(_row(scorers, bad.features))
-            rows["moved"].append(_row(scorers, _moved(train, batch, seed)))
-        found = {key: np.concatenate(values) for key, values in rows.items()}
-        held: list[Floats] = []
         for name, scorer in scorers.items():
             start = time.process_time()
-            out = scorer.cross_fit(train, folds, context)
-            values = list(out.parts.values()) if name == "mvg" else [out.image]
-            order = np.argsort(out.indices)
-            held += [np.asarray(item, np.float64)[order] for item in values]
+            scorer.build(train.layout)
+            scorer.fit(train.subset(learnt), context)
             print(f"{folder.name} {name}: {time.process_time() - start:.0f} s", file=sys.stderr)
-        found["held_out"] = np.stack(held, axis=1)
-        found["test"] = np.concatenate([_row(scorers, batch.features) for batch in test])
-    columns = found
+        defects, moved = [], []
+        for batch in train.subset(judged):
+            defects += [_row(scorers, bad.features) for bad in with_defects(batch, None, seed)]
+            moved.append(_row(scorers, _moved(train, batch, seed)))
+        found["defects"], found["moved"] = np.concatenate(defects), np.concatenate(moved)
+        for key, stream in (("held_out", train.subset(held)), ("test", test)):
+            found[key] = np.concatenate([_row(scorers, batch.features) for batch in stream])
+        found["good"] = found["held_out"][np.searchsorted(held, judged)]
     names = [
         column
         for name in scorers
@@ -211,7 +203,7 @@ def _measure(
     ]
     kinds = [path.parent.name for path in paths]
     labels = np.array([kind != "good" for kind in kinds], np.int64)
-    return {**columns, "labels": labels, "names": json.dumps(names), "kinds": json.dumps(kinds)}
+    return {**found, "labels": labels, "names": json.dumps(names), "kinds": json.dumps(kinds)}
 
 
 def _moved(train: Kept, batch: FrameBatch, seed: int) -> Features:

@@ -95,7 +95,8 @@ def score_pool(
         typer.Option(
             metavar="NAME",
             autocompletion=complete_detector,
-            help="A detector that judges pools: musc.",
+            help="A detector that judges pools: musc. Parts that lie at any angle, such as screws, "
+            "stay at chance; fit a detector for them.",
             rich_help_panel=MODEL,
         ),
     ] = "musc",
@@ -105,7 +106,10 @@ def score_pool(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Rank unlabelled frames by how little they resemble the others; no good images are needed."""
+    """Rank unlabelled frames by how little they resemble the others; no good images are needed.
+
+    For parts that lie alike: the ranking of parts at any angle is no better than chance.
+    """
     from anomalib_lite.report.pool_folder import PoolOutput
     from anomalib_lite.system.threads import use_threads
 

@@ -108,7 +108,7 @@ def settings_from_file(name: str, saved: dict[str, Any]) -> dict[str, Any]:
         saved: `Scorer.settings()` of that time.
     """
     _import_families()
-    before: dict[str, Any] = {}
+    before: dict[str, Any] = dict(Fusion.settings_before) if SEPARATOR in name else {}
     members = name.split(SEPARATOR)
     for member in members:
         known = _REGISTRY[member].settings_before if member in _REGISTRY else {}

@@ -10,6 +10,7 @@ from anomalib_lite.scorers.base import Scorer
 from anomalib_lite.scorers.fusion.fusion import SEPARATOR, Fusion
 
 _LAYERS = "layers"
+_OWN = ("trust", "rule")
 
 
 def settings_by_member(
@@ -19,8 +20,8 @@ def settings_by_member(
 
     Args:
         name: member names joined by `+`, e.g. `"patchcore+mvg"`.
-        settings: `trust`, and settings of the members as `member.setting`, e.g. `mvg.components`;
-            `member.layers` are the layers it sees, a list or text with commas.
+        settings: `trust`, `rule`, and settings of the members as `member.setting`, e.g.
+            `mvg.components`; `member.layers` are the layers it sees, a list or text with commas.
 
     Raises:
         SettingsError: a member without a name, one given twice, a setting that belongs to none.
@@ -32,7 +33,7 @@ def settings_by_member(
     own: dict[str, Any] = {}
     for key, value in settings.items():
         part, dot, setting = key.partition(".")
-        if key == "trust":
+        if key in _OWN:
             own[key] = value
         elif dot and part in of_member and setting == _LAYERS:
             own.setdefault(_LAYERS, {})[part] = layer_names(key, value)
@@ -40,8 +41,8 @@ def settings_by_member(
             of_member[part][setting] = value
         else:
             raise SettingsError(
-                f"{name} has no setting {key!r}; choose trust, or a setting of a part such as "
-                f"{names[0]}.{setting or part}"
+                f"{name} has no setting {key!r}; choose trust, rule, or a setting of a part, such "
+                f"as {names[0]}.{setting or part}"
             )
     return own, of_member
 
@@ -63,6 +64,6 @@ def create_fusion(members: Sequence[Scorer], **own: Any) -> Fusion:
 
     Args:
         members: two or more scorers.
-        own: settings of the fusion itself (`trust`, `layers`).
+        own: settings of the fusion itself (`trust`, `rule`, `layers`).
     """
     return Fusion(members, **own)

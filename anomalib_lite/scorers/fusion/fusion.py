@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -32,9 +32,12 @@ from anomalib_lite.scorers.fusion.earned_weights import (
     split_images,
     standard_of,
 )
+from anomalib_lite.scorers.fusion.p_values import SmallestP
+from anomalib_lite.scorers.fusion.parts import in_order, told_by
 from anomalib_lite.scorers.placing import resized
 
 Trust = Literal["earned", "equal"]
+Rule = Literal["p_value", "sum"]
 SEPARATOR = "+"
 """Between the names of parts, as a person writes a fusion."""
 FEWEST_JUDGED = 8  # of fewer good images a quarter says nothing about the parts
@@ -45,9 +48,9 @@ _BY_ONE = (Explain,)
 
 
 class Fusion(Scorer):
-    """Weighted sum of the scores of its parts, each in units of its own spread on good images.
+    """The scores of its parts joined, each measured by its own scores of unseen good images.
 
-    Made by `create_scorer("patchcore+mvg")`. Image score: `sum of weight * score / spread`. Map:
+    Made by `create_scorer("patchcore+mvg")`. Image score: `SmallestP`, or the weighted sum. Map:
     the largest of the localising parts' maps, standardised by the map peaks of good images and
     scaled by their weights; the other parts add to the image score only. `partial_fit` and `forget`
     keep the spreads and weights of the last fit. It can what all its parts can; one part that
@@ -58,13 +61,17 @@ class Fusion(Scorer):
         trust: `"earned"` on defects simulated on good images that the parts have not seen;
             `"equal"` spares what this takes: a smaller fit of each part, and scoring the defects.
         layers: by name of a part, the layers it sees; others see those read for everybody.
+        rule: `"p_value"`: the best part leads, another decides where its score is far rarer among
+            good images; `"sum"`: all count by their weight, also where one is blind.
 
     Attributes:
+        smallest: joins the image scores, but for `rule="sum"`.
         weight_: share of each part, sums to 1, `(P,)`.
         spread_: of its scores of unseen good images, `(P,)`.
         peak_centre_, peak_spread_: of the largest map values of unseen good images, `(P,)`.
     """
 
+    settings_before: ClassVar[Mapping[str, Any]] = {"rule": "sum"}
     localising: Tensor
     weight_: Tensor
     spread_: Tensor
@@ -76,16 +83,20 @@ class Fusion(Scorer):
         members: Sequence[Scorer],
         trust: Trust = "earned",
         layers: Mapping[str, Sequence[str]] | None = None,
+        rule: Rule = "p_value",
     ) -> None:
         super().__init__()
         if trust not in get_args(Trust):
             raise SettingsError(f"trust is {trust!r}; choose earned or equal")
+        if rule not in get_args(Rule):
+            raise SettingsError(f"rule is {rule!r}; choose p_value or sum")
         self.trust: Trust = trust
+        self.rule: Rule = rule
+        self.smallest = SmallestP()
         self.layers = {part: list(names) for part, names in (layers or {}).items()}
         self.members = nn.ModuleDict({member.name: member for member in members})
         self.maps = [place for place, member in enumerate(members) if member.localises]
-        maps = torch.tensor(self.maps, dtype=torch.int64)
-        self.register_buffer("localising", maps, persistent=False)
+        self.register_buffer("localising", torch.tensor(self.maps).long(), persistent=False)
         self.name = SEPARATOR.join(member.name for member in members)
         self.localises = bool(self.maps)
         self.protocol = "; ".join(filter(None, (part.protocol for part in members)))
@@ -103,8 +114,8 @@ class Fusion(Scorer):
         return ability in _BY_ONE and any(able)
 
     def settings(self) -> dict[str, Any]:
-        """`trust`, and the settings of each part as `part.setting`."""
-        own: dict[str, Any] = {"trust": self.trust}
+        """`trust`, `rule`, and the settings of each part as `part.setting`."""
+        own: dict[str, Any] = {"trust": self.trust, "rule": self.rule}
         for scorer in self.scorers:
             own.update({f"{scorer.name}.{key}": value for key, value in scorer.settings().items()})
         return own | {f"{part}.layers": list(names) for part, names in self.layers.items()}
@@ -166,7 +177,7 @@ class Fusion(Scorer):
         if self.trust == "earned" and len(images) >= FEWEST_JUDGED:
             weight = earn_weights(self.judged(stream, images, context))
         found = [
-            _in_order(part.cross_fit(stream, folds, told_by(scorer, context)))
+            in_order(part.cross_fit(stream, folds, told_by(scorer, context)))
             for scorer, part in self._able(CrossFit)
         ]
         good = [torch.from_numpy(held_out.image) for held_out in found]
@@ -240,6 +251,8 @@ class Fusion(Scorer):
         self, weight: NDArray[np.float64], good: NDArray[np.float64], peaks: NDArray[np.float64]
     ) -> None:
         """Weights, and standards from scores and map peaks of unseen good images `(n, P)`."""
+        if self.rule == "p_value":
+            self.smallest.learn(weight, good, self.device)
         image, peak = standard_of(good), standard_of(peaks)
         for name, values in (
             ("weight_", weight),
@@ -251,6 +264,9 @@ class Fusion(Scorer):
 
     def join_images(self, scores: Sequence[Tensor]) -> Tensor:
         """Image score `(N,)` from those of the parts."""
+        if self.rule == "p_value":
+            joined: Tensor = self.smallest(scores)
+            return joined
         scale = self.weight_ / self.spread_
         return sum(
             (score * scale[place] for place, score in enumerate(scores)), scale.new_zeros(())
@@ -281,18 +297,3 @@ class Fusion(Scorer):
         for place, value in enumerate(values[1:], start=1):
             joined = torch.maximum(joined, value * scale[place] + offset[place])
         return joined
-
-
-def _in_order(held_out: HeldOutScores) -> HeldOutScores:
-    order = np.argsort(held_out.indices, kind="stable")
-    return HeldOutScores(held_out.indices[order], held_out.image[order], held_out.map_peak[order])
-
-
-def told_by(scorer: Scorer, context: FitContext) -> FitContext:
-    """The context, with the part's name before each stage and a checkpoint folder of its own."""
-
-    def tell(stage: str, done: int, total: int) -> None:
-        context.progress(f"{scorer.name}: {stage}", done, total)
-
-    folder = None if context.checkpoint is None else context.checkpoint / scorer.name
-    return replace(context, progress=tell, checkpoint=folder)

@@ -55,7 +55,8 @@ class MuSc(Scorer):
         degrees: r of LNAMD: neighbourhoods r x r to average over; [1] switches it off.
         interval: share of MSM: so many of the other images count, those with the nearest patches;
             1 switches it off (the mean over all).
-        rscin: numbers of neighbours of RsCIN for the image score of a pool; [] switches it off.
+        rscin: numbers of neighbours of RsCIN, [1, 2, 3] in the paper: image scores of a pool are
+            averaged over look-alikes; [] leaves each image its own.
         judges: images that judge each image, for large pools; None takes all.
         products: `float32`; `int16`: quicker, to a distance of about 3e-5; `int8`: three times
             quicker, rounded so far that near-ties change places.
@@ -73,7 +74,7 @@ class MuSc(Scorer):
         patch_layers: Sequence[str] | None = None,
         degrees: Sequence[int] = (1, 3, 5),
         interval: float = 0.3,
-        rscin: Sequence[int] = (1, 2, 3),
+        rscin: Sequence[int] = (),
         judges: int | None = None,
         products: Products = "float32",
         references: int = 24,

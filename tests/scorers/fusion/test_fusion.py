@@ -50,7 +50,7 @@ def crossed(name, stream, **settings):
 
 def test_the_image_score_is_the_weighted_sum_in_units_of_each_parts_spread():
     stream, test = stream_of(12), stream_of(4, seed=9)
-    scorer, _ = crossed("patchcore+mvg+padim", stream)
+    scorer, _ = crossed("patchcore+mvg+padim", stream, rule="sum")
     scores, expected = scorer(test.all_features()), np.zeros(4)
     for name in ("patchcore", "mvg", "padim"):
         part = alone(name, stream)
@@ -92,7 +92,7 @@ def _outputs(scorer, features):
 
 def test_held_out_scores_are_the_parts_held_out_scores_combined():
     stream = stream_of(12)
-    scorer, held_out = crossed("mvg+padim", stream)
+    scorer, held_out = crossed("mvg+padim", stream, rule="sum")
     assert scorer.can(CrossFit)
     parts = {}
     for name in ("mvg", "padim"):
@@ -206,6 +206,7 @@ def test_settings_of_the_parts_are_addressed_and_come_back():
         ("patchcore+mvg", {"patchcore.depth": 1}, "patchcore has no setting 'depth'"),
         ("patchcore+mvg", {"mvg.variance": 7}, "variance is 7"),
         ("patchcore+mvg", {"trust": "best"}, "choose earned or equal"),
+        ("patchcore+mvg", {"rule": "product"}, "choose p_value or sum"),
     ],
 )
 def test_a_wrong_fusion_is_refused_in_words(name, settings, words):
