@@ -54,6 +54,11 @@ _OPEN_ENDS = (2**63 - 1, -(2**63), 1 - 2**63)
 """What a slice to the end is written as."""
 
 
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear")
+_FLOAT, _ZERO_POINTS = 1, (2, 3, 6)
+_SMALLEST_SCALE, _LARGEST_SCALE = 1e-30, 1e30
+
+
 def check_graph(file: OnnxFile) -> None:
     """Raise `ValueError` for a graph that is not of the kind that exports write."""
     if file.unusual:
@@ -74,6 +79,8 @@ def check_graph(file: OnnxFile) -> None:
                     known[node.outputs[0]] = tensor
     for node in file.nodes:
         _check_result_size(node, known)
+        if node.operator in _QUANTISED:
+            _check_scale(node, known)
 
 
 def _check_node(node: Node) -> None:
@@ -129,6 +136,21 @@ def _check_result_size(node: Node, known: dict[str, Tensor]) -> None:
         too_large = math.prod(max(1, abs(side)) for side in sides) > _MOST_ELEMENTS
     if too_large:
         raise ValueError(f"{node.operator} is asked for {list(sides)[:8]}, more than fits a box")
+
+
+def _check_scale(node: Node, known: dict[str, Tensor]) -> None:
+    """Scales of int8 are written in the file, above zero and finite, each with its zero point."""
+    scale, zero, *_ = (*(known.get(name) for name in node.inputs[1:]), None, None)
+    if scale is None or scale.data_type != _FLOAT or len(scale.raw) != 4 * math.prod(scale.dims):
+        raise ValueError(f"{node.operator} has a scale that is no constant of the file")
+    for (value,) in struct.iter_unpack("<f", scale.raw):
+        if not _SMALLEST_SCALE <= value <= _LARGEST_SCALE:
+            raise ValueError(f"{node.operator} has the scale {value:g}")
+    if zero is None:
+        if len(node.inputs) > 2:
+            raise ValueError(f"{node.operator} has a zero point that is no constant of the file")
+    elif zero.data_type not in _ZERO_POINTS or zero.dims != scale.dims:
+        raise ValueError(f"{node.operator} has a zero point of another kind than its scale")
 
 
 def _few_integers(tensor: Tensor) -> tuple[int, ...]:

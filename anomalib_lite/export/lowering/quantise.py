@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from anomalib_lite.edge.inputs import FRAMES
 
@@ -103,6 +104,10 @@ class Quantiser:
             quantizer.model.topological_sort()
         found = quantizer.model.model
         del found.graph.value_info[:]
+        for tensor in found.graph.initializer:
+            # Scales as bytes, so that an edge box can judge them before an engine sees them.
+            if not tensor.raw_data:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
         return found
 
 
