@@ -123,10 +123,20 @@ def _machine(names: Sequence[str], setting: str) -> str:
         _processor(),
         str(os.cpu_count()),
         import_onnxruntime().__version__,
+        _version_of("openvino"),
         *names,
         setting,
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _version_of(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:
