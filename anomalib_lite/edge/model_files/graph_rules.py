@@ -140,14 +140,16 @@ def _check_result_size(node: Node, known: dict[str, Tensor]) -> None:
 
 def _check_scale(node: Node, known: dict[str, Tensor]) -> None:
     """Scales of int8 are written in the file, above zero and finite, each with its zero point."""
-    scale, zero, *_ = (*(known.get(name) for name in node.inputs[1:]), None, None)
+    names = node.inputs[1:]
+    scale = known.get(names[0]) if names else None
+    zero = known.get(names[1]) if len(names) > 1 else None
     if scale is None or scale.data_type != _FLOAT or len(scale.raw) != 4 * math.prod(scale.dims):
         raise ValueError(f"{node.operator} has a scale that is no constant of the file")
     for (value,) in struct.iter_unpack("<f", scale.raw):
         if not _SMALLEST_SCALE <= value <= _LARGEST_SCALE:
             raise ValueError(f"{node.operator} has the scale {value:g}")
     if zero is None:
-        if len(node.inputs) > 2:
+        if len(names) > 1:
             raise ValueError(f"{node.operator} has a zero point that is no constant of the file")
     elif zero.data_type not in _ZERO_POINTS or zero.dims != scale.dims:
         raise ValueError(f"{node.operator} has a zero point of another kind than its scale")
