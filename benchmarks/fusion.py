@@ -2,11 +2,14 @@
 
     python benchmarks/fusion.py --rows 4000
     python benchmarks/fusion.py --only latency
+    python benchmarks/fusion.py --only harm --backbone pdn_edge --seeds 0 1 2
 
 `accuracy` fits the parts on the good images of five sets (resnet18, 256 x 256) as
 `fit --detector patchcore+mvg` does, and scores the test images by every part and every rule. The
 rule of the package ("earned") was chosen by the column "simulated", which needs no test image: the
-image AUROC on simulated defects against unseen good images. `latency` times exported files of the
+image AUROC on simulated defects against unseen good images. `harm` shows for each set and seed what
+the smallest weighted p-value and the weighted sum of before do to the better part (thresholds from
+a held-out share; features and scores stay in --cache). `latency` times exported files of the
 fusion and of its parts, interleaved, on random frames. Needs the images and weights of ../shared
 (or --data and --weights).
 """
@@ -226,6 +229,52 @@ def accuracy(options: argparse.Namespace) -> None:
     print("| judging / fitting, time |", " | ".join(cost), "| | |")
 
 
+def harm(options: argparse.Namespace) -> None:
+    """Each part, the sum of before and the smallest weighted p-value, on every set and seed."""
+    from part_scores import scored
+
+    print("| set, seed | score | image AUROC | over the better part | misses / rejects at 1 % |")
+    print("| --- | --- | --- | --- | --- |")
+    names = options.fusion.split("+")
+    for seed in options.seeds:
+        for name in options.sets:
+            found = scored(options.data / name, options.backbone, seed, options.cache, options.rows)
+            _harm_rows(f"{name.rsplit('/', 1)[-1]}, {seed}", names, found)
+
+
+def _harm_rows(title: str, names: list[str], found: Any) -> None:
+    import torch
+
+    from anomalib_lite.edge.calibration import operating_point
+    from anomalib_lite.metrics import auroc
+    from anomalib_lite.scorers.fusion.earned_weights import Judgement, earn_weights, standard_of
+    from anomalib_lite.scorers.fusion.p_values import SmallestP
+
+    good, test = found.of(names, "held_out"), found.of(names, "test")
+    judged = found.of(names, "good")
+    weight = earn_weights(Judgement(judged, judged, found.of(names, "defects")))
+    smallest = SmallestP()
+    smallest.learn(weight, good, torch.device("cpu"))
+
+    def joined(scores: Floats) -> Floats:
+        return smallest([torch.from_numpy(column).float() for column in scores.T]).double().numpy()
+
+    spread = standard_of(good).spread
+    ways = {name: (good[:, place], test[:, place]) for place, name in enumerate(names)}
+    ways["weighted sum"] = (good @ (weight / spread), test @ (weight / spread))
+    ways["smallest weighted p"] = (joined(good), joined(test))
+    best = max(auroc(ways[name][1], found.labels) for name in names)
+    for way, (held, scores) in ways.items():
+        threshold, bad = operating_point(held, 0.01).threshold, found.labels == 1
+        figure = auroc(scores, found.labels)
+        missed, rejected = np.mean(scores[bad] <= threshold), np.mean(scores[~bad] > threshold)
+        print(
+            f"| {title} | {way} | {figure:.4f} | {figure - best:+.4f} | "
+            f"{missed:.3f} / {rejected:.3f} |",
+            flush=True,
+        )
+
+
 def latency(options: argparse.Namespace) -> None:
     """Median latency of the exported fusion, its parts, and the ratio to the slowest."""
     from anomalib_lite import Detector
@@ -260,11 +309,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, default=SHARED / "data")
     parser.add_argument("--weights", type=Path, default=SHARED / "weights")
-    parser.add_argument("--only", choices=("accuracy", "latency"))
+    parser.add_argument("--only", choices=("accuracy", "harm", "latency"))
     parser.add_argument("--fusion", default="patchcore+mvg")
     parser.add_argument("--sets", nargs="+", default=list(SETS))
     parser.add_argument("--rows", type=int, default=4000, help="patchcore's budget")
     parser.add_argument("--coreset-ratio", type=float, help="in its place: a share, in accuracy")
+    parser.add_argument("--backbone", choices=("resnet18", "pdn_edge"), default="resnet18")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of harm")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -277,10 +328,9 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    if options.only != "latency":
-        accuracy(options)
-    if options.only != "accuracy":
-        latency(options)
+    for name, part in {"accuracy": accuracy, "harm": harm, "latency": latency}.items():
+        if options.only in (None, name):
+            part(options)
 
 
 if __name__ == "__main__":
