@@ -87,7 +87,11 @@ def run() -> NoReturn:
     with ended_by_signals() as received:
         try:
             status = _run(received)
-        except KeyboardInterrupt:  # before or after the command itself
+        except BaseException:
+            # Before or after the command itself, or as another error: a library that a signal
+            # stops while it is loaded says that it cannot be.
+            if not received:
+                raise
             status = _tell("interrupted; files written so far are complete", ending(received))
     sys.exit(status)
 
@@ -97,7 +101,7 @@ def _run(received: list[int]) -> int:
     try:
         status = app(prog_name=_NAME, standalone_mode=False)
     except ImportError as error:
-        advice = _advice(error)
+        advice = None if received else _advice(error)
         if advice is None:
             raise
         return _tell(f"error: {advice}")
@@ -106,7 +110,7 @@ def _run(received: list[int]) -> int:
     except SystemExit as stop:
         return _closed_pipe(stop)
     except Exception as error:
-        line = _known(error)
+        line = None if received else _known(error)
         if line is None:
             raise
         return _tell(f"error: {line}") if line else USER_ERROR

@@ -159,12 +159,21 @@ def test_what_was_stopped_ends_in_the_same_bytes_when_it_goes_on(
     assert found[result] == whole[result]
 
 
-def test_a_signal_beside_the_command_itself_is_no_traceback(run, monkeypatch):
-    def stopped(received):
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+@pytest.mark.parametrize("where", ["_run", "app"])
+@pytest.mark.parametrize("error", [None, ImportError("initialization failed"), OSError("gone")])
+def test_a_signal_beside_the_command_or_as_another_error_is_no_traceback(
+    run, monkeypatch, where, error
+):
+    def stopped(*given, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        except KeyboardInterrupt:
+            if error is None:
+                raise
+            raise error from None
 
-    monkeypatch.setattr(cli_main, "_run", stopped)
+    monkeypatch.setattr(cli_main, where, stopped)
     status, _, err = run("info", "x.onnx")
     assert status == 143
     assert err == "interrupted; files written so far are complete\n"
