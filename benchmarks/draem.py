@@ -189,7 +189,7 @@ def latency(options: argparse.Namespace) -> None:
             path = Path(folder) / f"{name}.onnx"
             made = Detector(kind, image_size=options.side, **settings).fit(frames)
             sizes[name] = made.export(path).size_bytes
-            engines[name] = open_engine(path, threads=options.threads)
+            engines[name] = open_engine(path, "onnxruntime", threads=options.threads)
         batch = prepare(frames[0], made.spec)[None]
         spent: dict[str, list[float]] = {name: [] for name in engines}
         for _ in range(options.rounds):
@@ -224,7 +224,6 @@ def child(options: argparse.Namespace) -> None:
     frames = [render("flange", seed=0, index=index, size=options.side).image for index in range(12)]
     settings = settings_of(options, method) | {"steps": 4}
     made = Detector(METHODS[method][0], image_size=options.side, **settings)
-    made.run(prepare(frames[0], made.spec)[None])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times: list[float] = []
 

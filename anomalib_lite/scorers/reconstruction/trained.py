@@ -31,6 +31,7 @@ from anomalib_lite.system.seeding import seeded
 HELD_OUT_SHARE = 0.1
 _WATCHED = 16
 _BYTES = 4
+_NUMBERS_OF_LOSS = 60  # a pixel
 
 Loss = Callable[[Tensor, np.random.Generator], Tensor]
 """Prepared frames uint8 `(N, H, W, 3)` and what is random about them -> loss to descend."""
@@ -112,10 +113,13 @@ class TrainedOnPixels(Scorer):
         """Of the learning rate."""
 
     def memory_bytes(self) -> int:
-        """Weights with gradients and two moments; what a step keeps of each convolution, and the
-        gradients on their way back."""
+        """Weights with gradients and two moments; what a step keeps of each convolution and loss,
+        and the gradients on their way back. A little above what is measured
+        (docs/methods/draem.md)."""
         weights = sum(item.numel() for item in self.network.parameters())
-        return _BYTES * (4 * weights + 3 * self.batch_size * self._numbers())
+        height, width = self.layout.input_hw
+        kept = (3 if self.bf16 else 4) * self._numbers() + _NUMBERS_OF_LOSS * height * width
+        return _BYTES * (4 * weights + self.batch_size * kept)
 
     def picture(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `(N, 3, H, W)` -> the picture on the scale 0 to 1."""

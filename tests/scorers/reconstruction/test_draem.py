@@ -340,6 +340,17 @@ def test_a_training_that_does_not_fit_in_memory_is_refused(good_frames, monkeypa
         detector().fit(good_frames)
 
 
+def test_the_memory_of_a_training_grows_with_what_it_holds():
+    def needed(**settings):
+        return detector(**settings).memory_bytes()
+
+    plain = needed()
+    assert needed(batch_size=2 * BATCH) > plain
+    assert needed(image_size=2 * SIDE) > plain
+    assert needed(bf16=True) < plain
+    assert needed(width=0.25) > 2 * plain
+
+
 @pytest.mark.parametrize("size_hw", [(32, 64), (45, 70)])
 def test_the_numbers_of_a_step_are_counted(size_hw):
     with torch.device("meta"):
