@@ -169,8 +169,8 @@ def test_the_gate_refuses_another_graph_and_leaves_everything_as_it_was(
 ):
     trace = onnx_file.trace
 
-    def tampered(detector):
-        model = trace(detector)
+    def tampered(detector, **options):
+        model = trace(detector, **options)
         tamper(model)
         return model
 
