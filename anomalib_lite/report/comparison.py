@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
-from anomalib_lite.evaluation.comparison import Comparison, Row
 from anomalib_lite.report.axes import Axis
 from anomalib_lite.report.components import Cell, hint, page, section, table
 from anomalib_lite.report.html import Child, Markup, shorten, tag
 from anomalib_lite.report.svg import Canvas, Margin
 from anomalib_lite.report.words import percent
+
+if TYPE_CHECKING:
+    from anomalib_lite.evaluation.comparison import Comparison, Row
 
 CAVEAT = (
     "Simulated defects rank configurations for simulated defects. How far such a ranking agrees "

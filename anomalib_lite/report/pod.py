@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,13 +13,14 @@ from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.overlay import as_rgb8
-from anomalib_lite.evaluation.pod.study import FamilyResult, PodStudy, blind_map
-from anomalib_lite.evaluation.pod.words import PROMISE, size_words, verdict
 from anomalib_lite.report.axes import Axis
 from anomalib_lite.report.components import Cell, card, cards, hint, page, section, table
 from anomalib_lite.report.html import Child, Markup, tag
 from anomalib_lite.report.pictures import data_uri, encode_jpeg
 from anomalib_lite.report.svg import Canvas, Margin
+
+if TYPE_CHECKING:
+    from anomalib_lite.evaluation.pod.study import FamilyResult, PodStudy
 
 _BAND_POINTS = 25
 _SIDE_PX = 480
@@ -41,6 +43,8 @@ def write_pod_report(study: PodStudy, path: str | Path, *, title: str, threshold
 
 def render_pod(study: PodStudy, *, title: str, threshold: str) -> str:
     """The page as HTML text."""
+    from anomalib_lite.evaluation.pod.words import PROMISE  # asks for torch, as a study does
+
     photographs = study.photographs
     body: list[Child] = [
         cards(
@@ -67,6 +71,8 @@ def render_pod(study: PodStudy, *, title: str, threshold: str) -> str:
 
 
 def _table(study: PodStudy) -> Markup:
+    from anomalib_lite.evaluation.pod.words import verdict
+
     rows = []
     for result in study.families:
         sizes = [result.a50, result.a90, result.a90_95]
@@ -90,6 +96,8 @@ def _table(study: PodStudy) -> Markup:
 
 
 def _size(result: FamilyResult, size: float | None, mm_per_pixel: float | None) -> Cell:
+    from anomalib_lite.evaluation.pod.words import size_words
+
     return Cell(size_words(result, size, mm_per_pixel), np.nan if size is None else size)
 
 
@@ -115,6 +123,8 @@ def _curves(study: PodStudy) -> Markup:
 
 
 def _curve(result: FamilyResult, name: str) -> Markup:
+    from anomalib_lite.evaluation.pod.words import verdict
+
     low, high = result.tried
     axis = Axis(low * 0.95, high * 1.05, "size, px", log=True)
     canvas = Canvas(258, 236, axis, Axis(-0.04, 1.04, "found"), Margin(46, 12, 10, 38))
@@ -133,6 +143,8 @@ def _curve(result: FamilyResult, name: str) -> Markup:
 
 
 def _places(study: PodStudy) -> Markup:
+    from anomalib_lite.evaluation.pod.study import blind_map
+
     grid = blind_map(study)
     frame = study.photographs.usable[0].frame
     picture, (height, width) = _painted(frame, grid)
