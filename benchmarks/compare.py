@@ -24,8 +24,9 @@ from scipy.stats import rankdata, spearmanr
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.sources import FileSource
-from anomalib_lite.evaluation.comparison import Configuration, compare
 from anomalib_lite.metrics import auroc
+from anomalib_lite.tuning.comparison import compare
+from anomalib_lite.tuning.grid import Configuration
 
 SETS = {
     "bottle": "mvtec:{root}/mvtec_ad:bottle",
@@ -48,7 +49,8 @@ def measured(name: str, root: Path, options: argparse.Namespace) -> dict[str, An
     chosen = np.random.default_rng(0).permutation(len(training))[: options.train]
     good = [training[index] for index in sorted(chosen)]
     wanted = [
-        Configuration(*text.split(":"), image_size=options.size) for text in options.configurations
+        Configuration(*text.split(":"), (options.size, options.size))
+        for text in options.configurations
     ]
     source = FileSource(good, name=name)
     found = compare(source, wanted, progress=lambda *told: print(name, *told, flush=True))

@@ -18,13 +18,16 @@ import numpy as np
 from real_sets import SETS, SHARED
 
 from anomalib_lite import Detector, EdgeModel
+from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.edge import InputSpec, prepare, read_frame
 from anomalib_lite.edge.sources import open_good_images
 from anomalib_lite.metrics.image import auroc
 from anomalib_lite.system.threads import use_threads
-from anomalib_lite.tuning.good_frames import look_at_sizes, of_reference, read_good_frames, spread
+from anomalib_lite.tuning.exported import Judge
+from anomalib_lite.tuning.good_frames import look_at_sizes, of_reference, read_good_frames
+from anomalib_lite.tuning.held_out import MOST_HELD_OUT
 from anomalib_lite.tuning.image_size import gains
-from anomalib_lite.tuning.judging import MOST_HELD_OUT, Judgement, defects_for, fit_on, judge
+from anomalib_lite.tuning.judging import Judgement
 from anomalib_lite.tuning.latency import interleaved_ms
 from anomalib_lite.tuning.sizes import candidates, shown
 
@@ -44,7 +47,7 @@ def labelled(folder: Path, model: EdgeModel, most: int) -> tuple[np.ndarray, np.
 
 def row(judged: Judgement, scores: np.ndarray, bad: np.ndarray) -> list[str]:
     """What the choice goes by, and what labels say, as cells of a table."""
-    real = Judgement(judged.good, scores[bad].astype(np.float64), 1)
+    real = Judgement(judged.good, scores[bad].astype(np.float64)[:, None])
     labels = [f"{auroc(scores, bad.astype(int)):.3f}", f"{real.found:.3f}"]
     return [f"{judged.found:.3f}", f"{judged.auroc:.3f}", *labels]
 
@@ -61,14 +64,8 @@ def measure(name: str, options: argparse.Namespace, scratch: Path) -> None:
             options.detector, image_size=of_reference(InputSpec(*size)), calibration="holdout",
             backbone=options.backbone, seed=options.seed,
         )  # fmt: skip
-        path = scratch / f"{size}.onnx"
-        unseen = fit_on(detector, good, IMAGES)
-        detector.export(path)
-        models[size] = EdgeModel(path)
-        judged = judge(
-            models[size], good, unseen, detector.spec,
-            per_image=defects_for(unseen, IMAGES), seed=options.seed,
-        )  # fmt: skip
+        found = Judge(good, options.seed)(detector, IMAGES, scratch / f"{size}.onnx")
+        models[size], judged = found.model, found.judgement
         rows[size] = row(judged, *labelled(SHARED / "data" / name, models[size], options.test))
         climbing = climbing and (taken is None or gains(taken, judged))
         if not climbing and not options.all:

@@ -25,7 +25,7 @@ from anomalib_lite.system.threads import use_threads
 from anomalib_lite.tuning.good_frames import look_at_sizes, read_good_frames
 from anomalib_lite.tuning.grid import DETECTORS, Configuration, Grid
 from anomalib_lite.tuning.halving import RUNG_IMAGES, rank_correlation
-from anomalib_lite.tuning.judging import MOST_HELD_OUT
+from anomalib_lite.tuning.held_out import MOST_HELD_OUT
 from anomalib_lite.tuning.latency import time_files
 from anomalib_lite.tuning.search import Entry, Tuning, search
 from anomalib_lite.tuning.sizes import candidates

@@ -26,7 +26,7 @@ from anomalib_lite.cli.simulated_options import ObjectMask, where_from
 from anomalib_lite.cli.values import parse_size
 
 if TYPE_CHECKING:
-    from anomalib_lite.evaluation.comparison import Comparison
+    from anomalib_lite.tuning.comparison import Comparison
 
 
 @grouped
@@ -78,10 +78,11 @@ def compare(
     """
     from anomalib_lite.edge.files import write_bytes_atomic
     from anomalib_lite.edge.runs.ownership import owned
-    from anomalib_lite.evaluation.comparison import KINDS, Configuration
-    from anomalib_lite.evaluation.comparison import compare as run_comparison
     from anomalib_lite.report.comparison import write_comparison
     from anomalib_lite.system.threads import use_threads
+    from anomalib_lite.tuning.comparison import KINDS
+    from anomalib_lite.tuning.comparison import compare as run_comparison
+    from anomalib_lite.tuning.grid import Configuration
 
     use_threads(threads)
     size, where = parse_size(image_size), where_from(object_mask)

@@ -103,7 +103,7 @@ def _bench(
     """What the trials share, and what is tried."""
     from anomalib_lite.tuning.good_frames import look_at_sizes, read_good_frames
     from anomalib_lite.tuning.halving import RUNG_IMAGES
-    from anomalib_lite.tuning.judging import MOST_HELD_OUT
+    from anomalib_lite.tuning.held_out import MOST_HELD_OUT
     from anomalib_lite.tuning.trials import Bench
 
     samples = () if labelled is None else _labelled(labelled)

@@ -16,8 +16,8 @@ import numpy as np
 
 from anomalib_lite.curation.model_audit import AuditEntry, AuditReport
 from anomalib_lite.data.grouping import AUTO
+from anomalib_lite.detector.chosen_frames import ChosenFrames
 from anomalib_lite.detector.detector import Detector
-from anomalib_lite.detector.image_stream import ChosenFrames
 from anomalib_lite.detector.independence import GroupBy, chosen
 from anomalib_lite.detector.thumbnails import name_below
 from anomalib_lite.edge.sources import SourceLike, open_good_images

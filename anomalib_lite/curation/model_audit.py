@@ -25,9 +25,10 @@ from anomalib_lite.curation.audit_report import (
     require_enough,
 )
 from anomalib_lite.data.grouping import AUTO
+from anomalib_lite.detector.chosen_frames import ChosenFrames
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.graph import DetectorGraph
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.independence import GroupBy, chosen, look_through
 from anomalib_lite.detector.out_of_fold import (
     FOLDS,

@@ -23,8 +23,9 @@ from anomalib_lite.curation.update_reasons import (
     reasons_to_refuse,
 )
 from anomalib_lite.data.grouping import AUTO
+from anomalib_lite.detector.chosen_frames import ChosenFrames
 from anomalib_lite.detector.detector import Detector
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.independence import GroupBy, look_through
 from anomalib_lite.detector.out_of_fold import FOLDS, score_stream
 from anomalib_lite.detector.training_record import ImageRecord, image_id

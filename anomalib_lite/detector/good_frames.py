@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from anomalib_lite.backbones import Backbone
 from anomalib_lite.data.grouping import AUTO
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.chosen_frames import ChosenFrames, spread
+from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.independence import look_through
 from anomalib_lite.detector.training_record import FittedData, ImageRecord, image_id
 from anomalib_lite.edge.errors import SettingsError, telling_reasons
@@ -52,8 +53,8 @@ def frames_of(source: Source, data: FittedData, backbone: Backbone, inputs: Inpu
     """
     stream = ImageStream(source, backbone, inputs)
     if len(stream) > _MOST:
-        chosen = np.linspace(0, len(stream) - 1, _MOST).round().astype(int)
-        stream = ImageStream(ChosenFrames(source, chosen), backbone, inputs)
+        chosen = ChosenFrames(source, spread(len(stream), _MOST))
+        stream = ImageStream(chosen, backbone, inputs)
     records = _by_id(data)
     with telling_reasons(stream.skipped):
         found = look_through(stream, AUTO, fewest=1)

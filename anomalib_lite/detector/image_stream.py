@@ -49,35 +49,6 @@ def require_rereadable(source: Source) -> None:
         )
 
 
-class ChosenFrames:
-    """Some frames of a source, as a source.
-
-    Args:
-        source: what to choose from.
-        indices: which of its frames; they keep their order in the source.
-    """
-
-    def __init__(self, source: Source, indices: Iterable[int]) -> None:
-        self._source = source
-        self._chosen = frozenset(int(index) for index in indices)
-
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def rereadable(self) -> bool:
-        return self._source.rereadable
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def jobs(self) -> Iterator[Job]:
-        for index, job in enumerate(self._source.jobs()):
-            if index in self._chosen:
-                yield job
-
-
 class ImageStream:
     """The images of a source, batch by batch; implements `scorers.FeatureStream`.
 

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_lite.data.grouping import AUTO
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.chosen_frames import ChosenFrames
+from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.incremental import forget_images, learn_more
 from anomalib_lite.detector.independence import GroupBy, Independence, look_through
 from anomalib_lite.detector.out_of_fold import calibrate, checked_sample_weight

@@ -67,6 +67,12 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     return ranked_auroc(*split_scores(scores, labels))
 
 
+def auroc_between(good: ArrayLike, anomalous: ArrayLike) -> float:
+    """`auroc` of scores of good images `(n,)` and of anomalous ones `(m,)`."""
+    sides = [np.asarray(side) for side in (good, anomalous)]
+    return auroc(np.concatenate(sides), np.repeat([0, 1], [len(side) for side in sides]))
+
+
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     """Step-wise area under precision-recall, Σ (Rₙ − Rₙ₋₁) Pₙ; not the optimistic trapezoid.
 

@@ -14,6 +14,8 @@ from anomalib_lite.report.components import Cell, hint, page, section, table
 from anomalib_lite.report.html import Child, Markup, shorten, tag
 from anomalib_lite.report.svg import Canvas, Margin
 from anomalib_lite.report.words import percent
+from anomalib_lite.tuning.comparison import Comparison
+from anomalib_lite.tuning.ranking import Row
 
 if TYPE_CHECKING:
     from anomalib_lite.evaluation.comparison import Comparison, Row

@@ -150,7 +150,7 @@ def _pictures(
     heading: str, detector: Detector, source: Source, captions: dict[str, str]
 ) -> Markup | None:
     """Pictures of the images of some names, in that order, with the heat maps of the model."""
-    from anomalib_lite.detector.image_stream import ChosenFrames
+    from anomalib_lite.detector.chosen_frames import ChosenFrames
     from anomalib_lite.detector.thumbnails import name_below
 
     places: dict[int, str] = {}

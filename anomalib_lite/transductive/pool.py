@@ -18,7 +18,8 @@ from typing import Any, cast
 import torch
 
 from anomalib_lite.backbones import Backbone, create_backbone
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream
+from anomalib_lite.detector.chosen_frames import ChosenFrames
+from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge.errors import FrameError, SettingsError, telling_reasons
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.prediction import make_prediction

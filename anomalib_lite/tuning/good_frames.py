@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
-from anomalib_lite.detector.image_stream import ChosenFrames, ImageStream, require_rereadable
+from anomalib_lite.detector.chosen_frames import ChosenFrames, spread
+from anomalib_lite.detector.image_stream import ImageStream, require_rereadable
 from anomalib_lite.detector.independence import GroupBy, chosen, look_through
 from anomalib_lite.edge.errors import FitError, FrameError, telling_reasons
 from anomalib_lite.edge.frames import Frame
@@ -80,11 +81,6 @@ class GoodFrames:
 def of_reference(spec: InputSpec) -> InputSpec:
     """The preparation from a reference frame in place of the photograph."""
     return replace(spec, bit_depth=8, aspect=None, roi_aspect=None, coloured=False)
-
-
-def spread(total: int, images: int) -> NDArray[np.int64]:
-    """Indices of so many of `total` images, evenly spread, ascending."""
-    return np.unique(np.linspace(0, total - 1, min(images, total)).round().astype(np.int64))
 
 
 def look_at_sizes(source: Source) -> tuple[tuple[int, int], bool]:

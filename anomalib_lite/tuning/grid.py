@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from anomalib_lite.detector.detector import Detector
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.scorers import create_scorer, describe_settings
 from anomalib_lite.tuning.sizes import shown
@@ -51,6 +52,12 @@ class Configuration:
         return dict.fromkeys(rows_settings(self.detector), self.rows)
 
     @property
+    def name(self) -> str:
+        """`padim on pdn_edge`; a bank with the number of its rows."""
+        bank = "" if self.rows is None else f" rows={self.rows}"
+        return f"{self.detector}{bank} on {self.backbone}"
+
+    @property
     def key(self) -> str:
         """Its name as a file name."""
         return re.sub(r"[^\w.+=-]", "_", self.words.replace(" on ", "-").replace(", ", "-"))
@@ -58,9 +65,13 @@ class Configuration:
     @property
     def words(self) -> str:
         """What it is, for people."""
-        bank = "" if self.rows is None else f" rows={self.rows}"
         precision = "" if self.precision == "fp32" else f", {self.precision}"
-        return f"{self.detector}{bank} on {self.backbone}, {shown(self.size_hw)}{precision}"
+        return f"{self.name}, {shown(self.size_hw)}{precision}"
+
+    def create(self, **arguments: Any) -> Detector:
+        """The unfitted detector, with further arguments of `Detector`."""
+        given = {"image_size": self.size_hw, **self.settings, **arguments}
+        return Detector(self.detector, backbone=self.backbone, **given)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` is the inverse."""

@@ -14,32 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.detector.independence import GroupBy
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, SettingsError
-from anomalib_lite.edge.model import EdgeModel
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Source
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.tuning.exported import Judge, JudgedFile
 from anomalib_lite.tuning.good_frames import (
     GoodFrames,
     look_at_sizes,
     of_reference,
     read_good_frames,
 )
-from anomalib_lite.tuning.judging import (
-    MOST_HELD_OUT,
-    Judgement,
-    defects_for,
-    fit_on,
-    judge,
-    standard_error,
-)
+from anomalib_lite.tuning.held_out import MOST_HELD_OUT
+from anomalib_lite.tuning.judging import Judgement, standard_error
 from anomalib_lite.tuning.latency import interleaved_ms
 from anomalib_lite.tuning.sizes import candidates, cell_px, shown
 
@@ -162,27 +153,39 @@ def choose_image_size(
     good = read_good_frames(
         source, spec_at(largest), most=fitted + MOST_HELD_OUT, group_by=group_by
     )
-    trial = _Trials(good, fitted, spec_at(largest).roi, smallest_px, seed)
+    judge = Judge(good, seed, spec_at(largest).roi, _diameters(good, smallest_px))
+    judged: dict[tuple[int, int], JudgedFile] = {}
     with tempfile.TemporaryDirectory(prefix="anomalib-lite-") as folder:
-        taken: Judgement | None = None
+        size_hw: tuple[int, int] | None = None
         for number, size in enumerate(fine):
             progress("judging image sizes", number, len(fine))
             try:
-                found = trial.run(fine[size], Path(folder) / f"{shown(size)}.onnx")
+                judged[size] = judge(fine[size], fitted, Path(folder) / f"{shown(size)}.onnx")
             except (AnomalibLiteError, MemoryError, RuntimeError) as error:
                 failed[size] = str(error)
                 continue
-            if taken is not None and not gains(taken, found):
+            if size_hw and not gains(judged[size_hw].judgement, judged[size].judgement):
                 break
-            taken = found
+            size_hw = size
         progress("judging image sizes", len(fine), len(fine))
-        if taken is None:
+        if size_hw is None:
             raise FitError(f"no image size can be tried: {next(iter(failed.values()))}")
-        tried = trial.timed(frame_hw)
-    size_hw = next(item.size_hw for item in tried if item.judgement is taken)
+        times = interleaved_ms({size: found.model for size, found in judged.items()})
+    tried = tuple(
+        TriedSize(size, cell_px(fine[size], frame_hw), found.judgement, times[size])
+        for size, found in judged.items()
+    )
     return SizeChoice(
         size_hw, tried, tuple(coarse), failed, frame_hw, smallest_px, len(good), good.skipped
     )
+
+
+def _diameters(good: GoodFrames, smallest_px: float | None) -> tuple[float, float] | None:
+    """Of the defects to simulate, pixels of a reference frame."""
+    if smallest_px is None:
+        return None
+    smallest = smallest_px * good.scale
+    return smallest, _SIZES * smallest
 
 
 def gains(before: Judgement, after: Judgement) -> bool:
@@ -222,47 +225,3 @@ def _fine_enough(
             "out a smaller field, or name a larger --smallest-defect or --image-size"
         )
     return fine, [size for size in made if size not in fine]
-
-
-class _Trials:
-    """Fits, exports and judges sizes on the same frames with the same defects."""
-
-    def __init__(
-        self,
-        good: GoodFrames,
-        fitted: int,
-        inside: NDArray[np.bool_] | None,
-        smallest_px: float | None,
-        seed: int,
-    ) -> None:
-        self._good, self._fitted, self._inside, self._seed = good, fitted, inside, seed
-        self._diameter_px = None
-        if smallest_px is not None:
-            smallest = smallest_px * good.scale
-            self._diameter_px = (smallest, _SIZES * smallest)
-        self._found: list[tuple[EdgeModel, float, Judgement]] = []
-
-    def run(self, detector: Detector, path: Path) -> Judgement:
-        unseen = fit_on(detector, self._good, self._fitted)
-        detector.export(path)
-        model = EdgeModel(path, self_test=False)
-        found = judge(
-            model,
-            self._good,
-            unseen,
-            detector.spec,
-            per_image=defects_for(unseen, self._fitted),
-            seed=self._seed,
-            inside=self._inside,
-            diameter_px=self._diameter_px,
-        )
-        self._found.append((model, cell_px(detector, self._good.frame_hw), found))
-        return found
-
-    def timed(self, frame_hw: tuple[int, int]) -> tuple[TriedSize, ...]:
-        models = {number: item[0] for number, item in enumerate(self._found)}
-        times = interleaved_ms(models)
-        return tuple(
-            TriedSize(model.spec.size_hw, cell, found, times[number])
-            for number, (model, cell, found) in enumerate(self._found)
-        )

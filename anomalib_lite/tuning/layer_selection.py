@@ -28,6 +28,7 @@ from torch import Tensor
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.backbones.base import register_backbone
+from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge.errors import FitError, telling_reasons
 from anomalib_lite.edge.prepare import InputSpec
@@ -136,9 +137,9 @@ def choose_layers(
     )
     stream = ImageStream(open_good_images(source, exif=spec.exif), network, spec)
     if len(stream) > _IMAGES:
-        picked = np.linspace(0, len(stream) - 1, _IMAGES).round().astype(np.int64)
+        picked = stream.subset(spread(len(stream), _IMAGES))
         with telling_reasons(stream.skipped):
-            return rank_layers(stream.subset(np.unique(picked)), seed=seed, progress=progress)
+            return rank_layers(picked, seed=seed, progress=progress)
     return rank_layers(stream, seed=seed, progress=progress)
 
 

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from anomalib_lite.data.sample import Sample
-from anomalib_lite.detector.detector import Detector
+from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, FrameError
 from anomalib_lite.edge.frames import Frame, read_frame
 from anomalib_lite.edge.model import EdgeModel
 from anomalib_lite.edge.prepare import InputSpec, prepare
 from anomalib_lite.metrics.image import auroc
-from anomalib_lite.tuning.good_frames import GoodFrames, of_reference, spread
+from anomalib_lite.tuning.exported import Judge
+from anomalib_lite.tuning.good_frames import GoodFrames, of_reference
 from anomalib_lite.tuning.grid import Configuration
-from anomalib_lite.tuning.judging import Judgement, defects_for, fit_on, judge
+from anomalib_lite.tuning.judging import Judgement
 
 _LABELLED_PER_IMAGE = 2  # labelled frames scored for each good image of a rung
 
@@ -120,37 +121,23 @@ class Bench:
 
     def _run(self, record: TrialRecord, path: Path) -> TrialRecord:
         wanted = record.configuration
-        detector = Detector(
-            wanted.detector,
-            backbone=wanted.backbone,
+        detector = wanted.create(
             weights=self.weights,
             image_size=of_reference(self.spec_at(wanted.size_hw)),
             calibration="holdout",
             seed=self.seed,
             device=self.device,
-            **wanted.settings,
         )
-        unseen = fit_on(detector, self.good, record.images)
-        lower = wanted.precision != "fp32"
-        frames = list(self.good.frames) if lower else None
-        written = detector.export(path, precision=wanted.precision, frames=frames)
-        model = EdgeModel(path, self_test=False)
-        judgement = judge(
-            model,
-            self.good,
-            unseen,
-            detector.spec,
-            per_image=defects_for(unseen, record.images),
-            seed=self.seed,
-            inside=self.spec_at(self.reference_hw).roi,
-        )
-        if not all(np.isfinite(found).all() for found in (judgement.good, judgement.defects)):
+        judge = Judge(self.good, self.seed, self.spec_at(self.reference_hw).roi)
+        found = judge(detector, record.images, path, precision=wanted.precision)
+        judgement = found.judgement
+        if not all(np.isfinite(scores).all() for scores in (judgement.good, judgement.defects)):
             raise FitError("some scores are not finite")
         return replace(
             record,
             judgement=judgement,
-            labelled=self._on_labels(model, wanted.size_hw, record.images),
-            size_bytes=written.size_bytes,
+            labelled=self._on_labels(found.model, wanted.size_hw, record.images),
+            size_bytes=found.size_bytes,
         )
 
     def _on_labels(self, model: EdgeModel, size_hw: tuple[int, int], images: int) -> float | None:

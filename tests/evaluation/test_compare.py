@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from anomalib_lite.data.parts import render
-from anomalib_lite.evaluation.comparison import Judged, rank
 from anomalib_lite.metrics import auroc
 from anomalib_lite.report.comparison import render_comparison
+from anomalib_lite.tuning.judging import Judgement
+from anomalib_lite.tuning.ranking import Judged, rank
 
 KINDS = ("spot", "stain")
 
@@ -18,13 +19,13 @@ def judged(name, lead, seed=0, images=30):
     """Scores of which a defect's is higher by `lead` on average; the same noise for each seed."""
     rng = np.random.default_rng(seed)
     good, noise = rng.normal(0, 1, images), rng.normal(0, 1, (images, 2))
-    return Judged(name, good, good[:, None] * 0.5 + noise + lead, threshold=2.0)
+    return Judged(name, Judgement(good, good[:, None] * 0.5 + noise + lead), threshold=2.0)
 
 
 def test_the_better_one_comes_first_with_the_auroc_of_its_scores():
     rows = rank([judged("weak", 1.0), judged("strong", 3.0)], KINDS, 0)
     assert [row.name for row in rows] == ["strong", "weak"]
-    one = judged("weak", 1.0)
+    one = judged("weak", 1.0).judgement
     expected = [
         auroc(np.concatenate([one.good, column]), np.repeat([0, 1], len(one.good)))
         for column in one.defects.T
@@ -51,7 +52,7 @@ def test_pairing_makes_the_interval_of_a_difference_smaller():
 
 def test_kinds_that_could_not_be_made_count_nothing():
     one = judged("one", 2.0)
-    one.defects[:, 1] = np.nan
+    one.judgement.defects[:, 1] = np.nan
     (row,) = rank([one], KINDS, 0)
     assert np.isnan(row.by_kind["stain"])
     assert row.auroc == row.by_kind["spot"]
@@ -86,7 +87,7 @@ def test_the_command_writes_table_page_and_figures(cli, good, tmp_path, capfd):
 
 
 def test_a_page_without_rows_says_why():
-    from anomalib_lite.evaluation.comparison import Comparison
+    from anomalib_lite.tuning.comparison import Comparison
 
     page = render_comparison(Comparison([], 6, 14, {"x on y": "too <few>"}), title="t")
     assert "too &lt;few&gt;" in page

@@ -5,16 +5,17 @@ import pytest
 
 from anomalib_lite import Detector, InputSpec
 from anomalib_lite.data.parts import render
+from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.edge import FitError, SettingsError
 from anomalib_lite.edge.sources import ArraySource
 from anomalib_lite.tuning.good_frames import (
     GoodFrames,
     look_at_sizes,
     read_good_frames,
-    spread,
 )
+from anomalib_lite.tuning.held_out import defects_for, fit_on
 from anomalib_lite.tuning.image_size import choose_image_size, gains
-from anomalib_lite.tuning.judging import Judgement, defects_for, fit_on, standard_error
+from anomalib_lite.tuning.judging import Judgement, standard_error
 from anomalib_lite.tuning.sizes import candidates, cell_px
 
 FAST = {"backbone": "filters", "calibration": "holdout"}
@@ -59,12 +60,12 @@ def test_a_cell_is_that_of_the_finest_layer_along_the_coarser_axis(frame_hw, siz
 
 
 def judged(defects, good=(0.0,) * 20, per_image=2):
-    return Judgement(np.array(good), np.array(defects, float), per_image)
+    return Judgement(np.array(good), np.array(defects, float).reshape(-1, per_image))
 
 
 def test_what_is_found_is_counted_at_the_thresholds_of_the_highest_tenth_of_good_images():
     found = judged([25, 18.5, 17, -1], good=range(20))
-    assert found.seen.tolist() == [1, 0.5, 0, 0]  # thresholds 18 and 19
+    assert found.seen.tolist() == [[1, 0.5], [0, 0]]  # thresholds 18 and 19
     assert found.found == 0.375
     assert found.missed(0.05) == 0.75
     assert found.auroc == pytest.approx((20 + 19 + 17.5 + 0) / 80)

@@ -122,7 +122,7 @@ class MadeBench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"file")
         found = np.arange(10) < configuration.rows / 10
-        judgement = Judgement(np.zeros(10), found.astype(float), 2)
+        judgement = Judgement(np.zeros(10), found.astype(float).reshape(-1, 2))
         return TrialRecord(configuration, images, judgement, None, 1000)
 
 

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
+from anomalib_lite.detector.chosen_frames import ChosenFrames
 from anomalib_lite.detector.detector import Detector
-from anomalib_lite.detector.image_stream import ChosenFrames
 from anomalib_lite.detector.thumbnails import name_below
 from anomalib_lite.edge.errors import FrameError, SettingsError, SourceError
 from anomalib_lite.edge.runs.scoring import predict_frames

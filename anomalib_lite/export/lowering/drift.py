@@ -19,7 +19,7 @@ from anomalib_lite.data.simulate import (
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.export.lowering.request import Limits
-from anomalib_lite.metrics.image import auroc
+from anomalib_lite.metrics.image import auroc_between
 from anomalib_lite.metrics.pro import aupro
 
 _SCORE_QUANTILE = 0.95
@@ -151,7 +151,7 @@ def drift_report(
         float(np.quantile(relative, _SCORE_QUANTILE)),
         map_drift([pair[0] for pair in pairs], [pair[1] for pair in pairs]),
         float((verdicts[0] != verdicts[1]).mean()),
-        _both(_auroc(defects[side], calibrations[side]) for side in (0, 1)),
+        _both(auroc_between(calibrations[side].scores, defects[side].score) for side in (0, 1)),
         _both(_aupro(good[side], defects[side], masks) for side in (0, 1)) if localises else None,
         _both(float(1 - caught[side].mean()) for side in (0, 1)),
         _both(float(rejected[side].mean()) for side in (0, 1)),
@@ -161,13 +161,6 @@ def drift_report(
 def _both(values: Any) -> tuple[float, float]:
     first, second = values
     return float(first), float(second)
-
-
-def _auroc(defects: Outputs, calibration: Calibration) -> float:
-    held_out = np.asarray(calibration.scores)
-    scores = np.concatenate([held_out, defects.score])
-    labels = np.concatenate([np.zeros(len(held_out)), np.ones(len(defects.score))]).astype(np.int64)
-    return auroc(scores, labels)
 
 
 def _aupro(good: Outputs, defects: Outputs, masks: Sequence[NDArray[np.float32]]) -> float:

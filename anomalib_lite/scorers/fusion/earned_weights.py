@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from anomalib_lite.backbones.features import Features
 from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
 from anomalib_lite.edge.errors import FitError
-from anomalib_lite.metrics import auroc
+from anomalib_lite.metrics.image import auroc_between
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer
 from anomalib_lite.scorers.batches import FrameBatch
 from anomalib_lite.scorers.splits import cut, shuffled
@@ -74,9 +74,8 @@ def earn_weights(judgement: Judgement) -> NDArray[np.float64]:
     images, parts = judgement.good.shape
     if len(judgement.defects) == 0:
         return equal_weights(parts)
-    labels = np.repeat([0, 1], [images, len(judgement.defects)])
-    scores = np.concatenate([judgement.good, judgement.defects])
-    informed = np.array([max(0.0, 2 * auroc(column, labels) - 1) for column in scores.T])
+    columns = zip(judgement.good.T, judgement.defects.T, strict=True)
+    informed = np.array([max(0.0, 2 * auroc_between(*column) - 1) for column in columns])
     trust = ((images * informed + _DOUBT * informed.mean()) / (images + _DOUBT)) ** 2
     shares: NDArray[np.float64] = trust / trust.sum() if trust.sum() > 0 else equal_weights(parts)
     return shares
