@@ -57,7 +57,7 @@ class Detector(Learner):
         spec: the input declaration.
         calibration: set by `fit`.
         data: what it was fitted on, set by `fit`.
-        layer_choice: why these layers, where `layer_choice.choose_layers` chose them; else empty.
+        layer_choice: why these layers, where `tuning.layer_selection` chose them; else empty.
     """
 
     def state(self) -> DetectorState:
