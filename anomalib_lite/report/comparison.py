@@ -14,11 +14,10 @@ from anomalib_lite.report.components import Cell, hint, page, section, table
 from anomalib_lite.report.html import Child, Markup, shorten, tag
 from anomalib_lite.report.svg import Canvas, Margin
 from anomalib_lite.report.words import percent
-from anomalib_lite.tuning.comparison import Comparison
-from anomalib_lite.tuning.ranking import Row
 
 if TYPE_CHECKING:
-    from anomalib_lite.evaluation.comparison import Comparison, Row
+    from anomalib_lite.tuning.comparison import Comparison
+    from anomalib_lite.tuning.ranking import Row
 
 CAVEAT = (
     "Simulated defects rank configurations for simulated defects. How far such a ranking agrees "
