@@ -151,6 +151,8 @@ def _warn_in_one_line(message: Warning | str, *_: Any, **__: Any) -> None:
 def _advice(error: ImportError) -> str | None:
     """What to install when a package or a library of the system is missing; None if unknown."""
     package = (error.name or "").split(".")[0]
+    if package == "anomalib_lite":
+        return None  # a fault of this program, whatever path it names
     if package in _TRAINING_PACKAGES:
         return f"this command needs {error.name}; pip install 'anomalib-lite[train]'"
     if package == "cv2" or ".so" in str(error):

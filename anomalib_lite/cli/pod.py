@@ -44,7 +44,8 @@ def pod(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Kind of defect (see simulate); may be repeated. Default: all but cutpaste, scar.",
+            help="Kind of defect (see simulate; not perlin); may be repeated. Default: all but "
+            "cutpaste, scar.",
             rich_help_panel=_PANEL,
         ),
     ] = None,

@@ -57,9 +57,11 @@ class Reading(NamedTuple):
 
     def open_good(self, source: SourceLike) -> Source:
         """Open good images, and say what was left out of them."""
-        from anomalib_lite.edge.sources import open_good_images
+        from anomalib_lite.edge.sources import open_good_images, refuse_defects
 
-        return _told(open_good_images(source, **self._asdict()))
+        opened = open_good_images(source, **self._asdict())
+        refuse_defects(opened)
+        return _told(opened)
 
 
 def _told(source: Source) -> Source:

@@ -94,6 +94,7 @@ class EdgeModel(Predicts):
                 self.calibration = self.calibration.with_rate(max_false_reject)
             self.about: dict[str, Any] = self._metadata.about
             self.localises: bool = self._metadata.localises
+            self._refuse_other_engine()
             self._refuse_unless_as_described()
             if self_test:
                 self._refuse_unless_reproduced()
@@ -196,6 +197,15 @@ class EdgeModel(Predicts):
                 f"{self._metadata.tolerance:.0e} that the threshold was calibrated with"
             )
 
+    def _refuse_other_engine(self) -> None:
+        """Another engine may pass the self-test, and yet the threshold would not be its own."""
+        meant = self._metadata.calibrated_for
+        if meant and self._options["engine"] != meant:
+            raise ModelFileError(
+                f"{self.path}: it was calibrated for the engine {meant}, open it with that "
+                f"(--engine {meant}), not with {self._options['engine']}"
+            )
+
     def _refuse_unless_as_described(self) -> None:
         if self.inputs.names != self._engine.inputs:
             raise ModelFileError(
@@ -214,12 +224,10 @@ class EdgeModel(Predicts):
         failed = [result for result in self.check(batched=False) if not result.passed]
         if failed:
             worst = max(failed, key=lambda result: result.relative_difference)
-            meant = self._metadata.calibrated_for
-            hint = f"; it was calibrated for the engine {meant}, open it with that" if meant else ""
             raise ModelFileError(
                 f"{self.path}: self-test failed on {len(failed)} probe frame(s), worst "
                 f"{worst.name!r}: expected {worst.expected:.6g}, got {worst.measured:.6g} with "
-                f"{self.engine}; the file is damaged or this engine computes differently{hint}"
+                f"{self.engine}; the file is damaged or this engine computes differently"
             )
 
 

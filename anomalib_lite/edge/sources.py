@@ -39,6 +39,7 @@ __all__ = [
     "require_good",
 ]
 
+_MODEL_SUFFIXES = frozenset({".onnx", ".safetensors"})
 _PAGED_SUFFIXES = frozenset({".tif", ".tiff"})
 SourceLike: TypeAlias = "Source | str | Path | Sequence[Frame] | Sequence[str | Path]"
 
@@ -195,10 +196,11 @@ def require_good(opened: Source) -> Source:
     listing = getattr(opened, "listing", None)
     labels = listing.labels() if isinstance(listing, Listing) else []
     if labels:
+        within = "/".join("*" * labels[0].count("/")) + "/" if "/" in labels[0] else ""
         raise SourceError(
             f"{opened.name}: has the subfolders {some(labels)}, which are not all good images by "
             f"their names; name the folder of good ones, or a glob such as "
-            f"'{opened.name.rstrip('/')}/good/*'"
+            f"'{opened.name.rstrip('/')}/{within}good/*'"
         )
     return opened
 
@@ -216,6 +218,17 @@ def refuse_defects(opened: Source) -> None:
         )
 
 
+def refuse_inside(out: Path, source: Source) -> None:
+    """Raise `SourceError` for a place below the folder that is read: pictures there join it."""
+    listing = getattr(source, "listing", None)
+    folder = isinstance(listing, Listing) and os.path.isdir(source.name)
+    if folder and Path(source.name).resolve() in out.resolve().parents:
+        raise SourceError(
+            f"{out}: lies in {source.name}, which would hold pictures with defects from then on; "
+            "name a folder elsewhere"
+        )
+
+
 def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float | None) -> Source:
     camera = re.fullmatch(r"camera:(\d+)", text)
     if camera:
@@ -226,6 +239,10 @@ def _from_text(text: str, recursive: bool, exif: Exif, max_megapixels: float | N
     elif path.is_file():
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return VideoSource(path)
+        if path.suffix.lower() in _MODEL_SUFFIXES:
+            raise SourceError(
+                f"{text}: is a model file, expected pictures; name a folder, a picture or a video"
+            )
         listing = Listing(path.parent, [path])
     elif glob.has_magic(text) and not special_kind(text):
         listing = list_glob(text, recursive=recursive)

@@ -104,8 +104,10 @@ def compare(
         SettingsError: fewer than two configurations, or two of the same name.
     """
     names = [item.name for item in configurations]
-    if len(set(names)) < 2 or len(set(names)) < len(names):
-        raise SettingsError("compare takes two or more configurations, each once")
+    if len(set(names)) < len(names):
+        raise SettingsError(f"{', '.join(names)}: one is named twice; name each once")
+    if len(names) < 2:
+        raise SettingsError(f"{', '.join(names)}: name two or more detectors or backbones")
     plan = DefectPlan(kinds=tuple(kinds))
     jobs = len(list(good.jobs()))
     if jobs < FEWEST_GOOD:

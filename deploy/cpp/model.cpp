@@ -37,6 +37,11 @@ void EdgeModel::open(const std::string& path, int threads) {
     if (about.contains("measured_inputs"))
         throw ModelFileError(path + ": sees measured inputs beside the picture, which this program "
                                     "does not; use the Python package");
+    const std::string engine =
+        about.at("about").value(json::json_pointer("/precision/engine"), std::string());
+    if (!engine.empty())
+        throw ModelFileError(path + ": was calibrated for the engine " + engine +
+                             ", and this program computes in float32; export it in fp32 or int8");
     spec_ = InputSpec(about.at("input_spec"));
     calibration_ = Calibration(about.at("calibration"));
     const json& detector = about.at("about").at("detector");

@@ -1,6 +1,7 @@
 """`anomalib-lite simulate`: a set that other commands read, and mistakes in one line."""
 
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from anomalib_lite.data.adapters import open_dataset
 from anomalib_lite.data.parts import render
+from anomalib_lite.data.simulate.defect_set import write_defect_set
+from anomalib_lite.edge.sources import open_source
 
 SIDE = 96
 
@@ -117,8 +120,8 @@ def test_mistakes_are_told_in_one_line(cli, good, tmp_path):
         ((good, *spot, "--object-mask", tmp_path / "none.png"), "none.png"),
         ((good, *spot, "--size", "90"), "choose a smaller size"),
         ((good, *spot, "--size", "big"), "write one number"),
-        ((good, *spot, "--size", "9..4"), "the smaller one first"),
-        ((good, *spot, "--contrast", "0"), "choose from 1 to 255"),
+        ((good, *spot, "--size", "9..4"), "the smaller one comes first; write 4..9"),
+        ((good, *spot, "--contrast", "0"), "choose grey levels of 1 to 255"),
         ((good, "--kind", "spott"), "did you mean spot"),
         ((good, "--kind", "perlin", "--size", "9"), "sizes and contrasts of their own"),
         ((good, "--out", full), "is not empty"),
@@ -127,3 +130,62 @@ def test_mistakes_are_told_in_one_line(cli, good, tmp_path):
         told = cli("simulate", *arguments, *target, code=2)
         assert expected in told.replace("\n", " "), (arguments, told)
         assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--size", "40..5"], "size 40..5: the smaller one comes first; write 5..40"),
+        (["--size", "0.5"], "size 0.5: choose pixels of 1 or more"),
+        (["--contrast", "300"], "contrast 300: choose grey levels of 1 to 255"),
+        (["--kind", "spot", "--width", "3"], "width 3: only scratches, cracks and scars have one"),
+        (["--kind", "scratch", "--width", "0"], "width 0: choose pixels of 1 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_told_as_they_were_written(cli, good, tmp_path, options, told):
+    assert told in cli("simulate", good, "--out", tmp_path / "made", "--n", 2, *options, code=2)
+    assert not (tmp_path / "made" / "test").exists()
+
+
+def test_a_set_is_not_written_among_the_good_images(cli, good):
+    told = cli("simulate", good, "--out", good / "made", "--n", 2, code=2)
+    assert f"lies in {good}, which would hold pictures with defects" in told
+    assert sorted(path.suffix for path in good.rglob("*.*")) == [".png"] * 10
+
+
+def test_a_file_in_place_of_the_folder_is_told(cli, good, tmp_path):
+    (tmp_path / "made").write_text("mine")
+    told = cli("simulate", good, "--out", tmp_path / "made", code=2)
+    assert "made: is a file, expected a folder to write into" in told
+    assert (tmp_path / "made").read_text() == "mine"
+
+
+def test_a_folder_of_defects_is_not_taken_as_good(cli, good, tmp_path):
+    shutil.copytree(good, tmp_path / "ng")
+    told = cli("simulate", tmp_path / "ng", "--out", tmp_path / "made", code=2)
+    assert "is a folder of defects by its name" in told
+
+
+def test_a_damaged_picture_is_named_once_and_too_few_are_told(cli, good, tmp_path):
+    damaged = tmp_path / "few"
+    shutil.copytree(good, damaged)
+    (damaged / "03.png").write_bytes(b"nothing")
+    told = cli("simulate", damaged, "--out", tmp_path / "made", "--n", 2, code=3)
+    assert told.count("03.png") == 1
+    for path in sorted(damaged.glob("*.png"))[3:]:
+        path.write_bytes(b"nothing")
+    told = cli("simulate", damaged, "--out", tmp_path / "few_made", "--n", 2, code=2)
+    assert "3 good image(s) could be read, 7 could not" in told
+    assert not [path for path in (tmp_path / "few_made").rglob("*") if path.is_file()]
+
+
+def test_a_set_that_was_interrupted_leaves_nothing_and_can_be_made_again(good, tmp_path):
+    def interrupt(done, total):
+        if done == total // 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "made"
+    with pytest.raises(KeyboardInterrupt):
+        write_defect_set(open_source(good), out, count=4, progress=interrupt)
+    assert not any(out.rglob("*"))
+    assert write_defect_set(open_source(good), out, count=4).train == 8

@@ -225,6 +225,11 @@ def test_special_files_are_lost_pictures_or_counted_and_never_opened(tmp_path):
         (["a.png", "test/b.png"], True),
         (["a.png", "ground_truth/b.png"], True),
         (["train/good/a.png", "test/good/a.png"], True),
+        (["flange/train/good/a.png", "flange/test/good/a.png"], True),
+        (["day1/good/a.png", "day1/scratch/a.png", "day2/good/a.png"], True),
+        (["day1/a.png", "day2/late/ng/a.png"], True),
+        (["day1/good/a.png", "day2/good/a.png"], False),
+        (["flange/train/good/a.png", "weave/train/good/b.png"], False),
         (["good/a.png"], False),
         (["train/good/a.png"], False),
         (["day1/a.png", "day2/b.png"], False),
@@ -243,6 +248,22 @@ def test_a_folder_whose_subfolders_are_not_all_good_is_not_learnt(names, refused
     if names[0].startswith("good"):
         assert len(open_good_images(tmp_path / "good")) == 1
         assert len(open_good_images(f"{tmp_path}/good/*")) == 1
+
+
+def test_what_to_write_instead_of_a_deep_folder_is_a_pattern_that_works(tmp_path):
+    for name in ("day1/good/a.png", "day1/scratch/a.png", "day2/good/b.png"):
+        put(tmp_path / name)
+    with pytest.raises(SourceError, match="day1/good, day1/scratch") as told:
+        open_good_images(tmp_path)
+    pattern = str(told.value).split("such as '")[1].rstrip("'")
+    assert len(open_good_images(pattern)) == 2
+
+
+@pytest.mark.parametrize("name", ["part.onnx", "part.safetensors"])
+def test_a_model_file_given_for_pictures_is_told_as_one(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(SourceError, match=f"{name}: is a model file, expected pictures"):
+        open_source(str(tmp_path / name))
 
 
 def test_a_plain_folder_has_nothing_to_say(tmp_path):

@@ -144,11 +144,14 @@ def test_what_a_file_says_of_its_precision_is_bounded(tmp_path, changes, words):
     assert words in refusal(forged(MVG, tmp_path / "x.onnx", lowered(**changes)))
 
 
-def test_a_file_that_belongs_to_an_engine_says_so_when_another_differs(tmp_path):
+@pytest.mark.parametrize("factor", [1.0, 1.01])
+def test_a_file_that_belongs_to_an_engine_is_opened_with_no_other(tmp_path, factor):
+    """Even where the other would pass the self-test: the threshold is not its own."""
+
     def change(model, document):
         lowered(precision={"name": "bf16", "engine": "openvino-bf16"})(model, document)
         for probe in document["probes"]:
-            probe["score"] *= 1.01
+            probe["score"] *= factor
 
     words = refusal(forged(MVG, tmp_path / "x.onnx", change))
     assert "it was calibrated for the engine openvino-bf16, open it with that" in words

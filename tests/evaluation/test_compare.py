@@ -96,7 +96,8 @@ def test_a_page_without_rows_says_why():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--detector", "knn"), "two or more configurations"),
+        (("--detector", "knn"), "knn on filters: name two or more detectors or backbones"),
+        (("--detector", "knn", "--detector", "knn"), "one is named twice; name each once"),
         (("--detector", "knn", "--detector", "mvgg"), "did you mean mvg"),
         (("--detector", "knn", "--detector", "mvg", "--kind", "spott"), "did you mean spot"),
     ],

@@ -261,3 +261,17 @@ def test_the_line_ends_a_fit_unless_it_is_not_wanted(told, good_folder, tmp_path
     fitted = ("fit", good_folder, "--out", tmp_path / "part.safetensors", *small)
     assert "90 % of places" in told(*fitted)
     assert "90 % of places" not in told(*fitted, "--no-pod")
+
+
+def test_images_that_are_not_like_the_learnt_ones_are_warned_of_and_reasons_are_told():
+    plain = np.full((SIDE, SIDE, 3), GREY, np.uint8)
+    other = np.full((SIDE, SIDE, 3), GREY + 40, np.uint8)
+    model = Changed(100)
+    many = np.linspace(0, 100, 100)
+    model.calibration = Calibration.from_scores(many, many, max_false_reject=0.01, method="known")
+    mixed = read_photographs(model, ArraySource([plain] * 6 + [other] * 20), where=WHOLE)
+    assert mixed.warning.startswith("20 of 26 good images are rejected where at most ")
+    assert read_photographs(model, ArraySource([plain] * 26), where=WHOLE).warning == ""
+    deep = np.zeros((SIDE, SIDE), np.uint16)
+    with pytest.raises(SourceError, match=r"8 cannot be used: .*16"):
+        read_photographs(model, ArraySource([deep] * 8), where=WHOLE)

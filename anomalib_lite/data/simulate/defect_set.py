@@ -22,7 +22,7 @@ from anomalib_lite.data.simulate.textures import TextureBank, procedural_texture
 from anomalib_lite.edge.errors import FrameError, SettingsError, SourceError
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import Frame
-from anomalib_lite.edge.sources import Job, Source
+from anomalib_lite.edge.sources import Job, Source, refuse_inside
 
 FEWEST_GOOD = 5
 _KEPT_OUT = 5  # every fifth good picture is kept for the test half, and carries the defects
@@ -100,8 +100,8 @@ def write_defect_set(
         progress: called with (pictures read, all).
 
     Raises:
-        SourceError: fewer than five good pictures.
-        SettingsError: the folder is not empty; a defect that was asked for does not fit.
+        SourceError: fewer than five good pictures; the folder lies among them.
+        SettingsError: the folder is not empty; a defect that was asked for, or none at all, fits.
     """
     jobs = list(good.jobs())
     if len(jobs) < FEWEST_GOOD:
@@ -110,6 +110,7 @@ def write_defect_set(
             "some are left to put defects on"
         )
     folder = Path(out)
+    refuse_inside(folder, good)
     if folder.exists() and any(item for item in folder.iterdir() if not item.name.startswith(".")):
         raise SettingsError(f"{folder}: is not empty; give a new folder")
     shares = _shares(len(jobs), count, np.random.default_rng([seed, 0]))
@@ -132,13 +133,14 @@ def _written(
         try:
             frame = job.load()
         except FrameError as error:
-            written.skipped[job.name] = str(error)
+            written.skipped[job.name] = str(error).removeprefix(f"{job.name}: ")
             continue
         half = "test" if index in shares else "train"
         writer.write(f"{half}/good/{numbers[half]:04d}.png", frame)
         numbers[half] += 1
         for number in shares.get(index, ()):
             writer.put(frame, number, job.name, written)
+    _require_both_halves(written, numbers)
     writer.finish()
     return WrittenSet(
         writer.folder,
@@ -148,6 +150,20 @@ def _written(
         written.skipped,
         written.left_out,
     )
+
+
+def _require_both_halves(written: WrittenSet, numbers: dict[str, int]) -> None:
+    if sum(numbers.values()) < FEWEST_GOOD or not all(numbers.values()):
+        name, why = next(iter(written.skipped.items()))
+        raise SourceError(
+            f"{sum(numbers.values())} good image(s) could be read, {len(written.skipped)} could "
+            f"not ({name}: {why}); at least {FEWEST_GOOD} are needed, in both halves of the set"
+        )
+    if not written.defects.total():
+        raise SettingsError(
+            f"no defect could be made: {next(iter(written.left_out))}; name a --kind, a --size, "
+            "or where the part is (--object-mask)"
+        )
 
 
 def _shares(images: int, count: int, rng: np.random.Generator) -> dict[int, list[int]]:
@@ -208,10 +224,10 @@ class _Writer:
 
     @contextmanager
     def undoing(self) -> Iterator[None]:
-        """Remove what was written where a defect that was asked for cannot be made."""
+        """Remove what was written unless the set was finished: half of one looks like a whole."""
         try:
             yield
-        except SettingsError:
+        except BaseException:
             for path in self.files:
                 path.unlink(missing_ok=True)
             for path in sorted(_folders(self.files), key=lambda path: -len(path.parts)):

@@ -23,6 +23,7 @@ _SIZE_SHARE = (0.03, 0.25)  # of the side of a square as large as the part
 _LEAST_SIZE = 3.0
 _CONTRAST: Range = (20.0, 80.0)
 _SHRINK, _TRIES = 0.6, 6
+_UNITS = {"size": "pixels", "contrast": "grey levels", "width": "pixels"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,13 @@ class DefectPlan:
             raise SettingsError("perlin masks have sizes and contrasts of their own; give none")
         _check("size", self.size, 1, np.inf)
         _check("contrast", self.contrast, 1, 255)
+        if self.width is not None:
+            _check("width", (self.width, self.width), 1, np.inf)
+            if not any(FAMILIES[name].slenderness for name in self.kinds if name != PERLIN):
+                raise SettingsError(
+                    f"width {self.width:g}: only scratches, cracks and scars have one; leave "
+                    "it out, or name such a kind"
+                )
 
     def draw(
         self,
@@ -100,8 +108,9 @@ def _check(name: str, limits: Range | None, least: float, most: float) -> None:
     if limits is None:
         return
     low, high = limits
-    if not (least <= low <= high <= most and np.isfinite(high)):
-        upper = "" if np.isinf(most) else f" to {most:g}"
-        raise SettingsError(
-            f"{name} {low:g}..{high:g}: choose from {least:g}{upper}, the smaller one first"
-        )
+    said = f"{name} {low:g}" if low == high else f"{name} {low:g}..{high:g}"
+    if low > high:
+        raise SettingsError(f"{said}: the smaller one comes first; write {high:g}..{low:g}")
+    if not (least <= low and high <= most and np.isfinite(high)):
+        upper = " or more" if np.isinf(most) else f" to {most:g}"
+        raise SettingsError(f"{said}: choose {_UNITS[name]} of {least:g}{upper}")

@@ -24,10 +24,12 @@ def owned(folder: str | Path) -> Iterator[Path]:
     The lock of a process that was killed is taken over, and the drafts it left are removed.
 
     Raises:
-        SettingsError: another process owns it.
+        SettingsError: another process owns it; it is a file.
         AnomalibLiteError: it cannot be made, or nothing can be written there.
     """
     place = Path(folder)
+    if place.exists() and not place.is_dir():
+        raise SettingsError(f"{place}: is a file, expected a folder to write into; name another")
     with _held(place / LOCK, place):
         remove_leftovers(place)
         yield place

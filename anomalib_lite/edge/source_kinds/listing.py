@@ -92,17 +92,26 @@ class Listing:
         return f"left out: {', '.join(left)}" if left else ""
 
     def labels(self) -> list[str]:
-        """Top subfolders whose names say that their pictures are not all good: `bad`, `test`.
+        """Subfolders of one folder whose names say that their pictures are not all good.
 
-        A lone `good` is none; `good` beside another subfolder tells that the other is not.
+        `bad`, `test`, at any depth: the first folder that has such, nearest to the root. A lone
+        `good` is none; `good` beside another subfolder tells that the other is not.
         """
-        parts = [file.relative_to(self.root).parts for file in self.files]
-        tops = sorted({names[0] for names in parts if len(names) > 1})
-        good = [name for name in tops if name.lower() in GOOD_LABELS]
-        told = [
-            name for name in tops if name.lower() in LABELS - GOOD_LABELS or is_defect_name(name)
-        ]
-        return tops if told or (good and len(tops) > 1) else []
+        inside: dict[Path, set[str]] = {}
+        for folder in {file.parent.relative_to(self.root) for file in self.files}:
+            for below in (folder, *folder.parents):
+                if below.name:
+                    inside.setdefault(below.parent, set()).add(below.name)
+        for parent, names in sorted(inside.items(), key=lambda item: (len(item[0].parts), item[0])):
+            good = [name for name in names if name.lower() in GOOD_LABELS]
+            told = [
+                name
+                for name in names
+                if name.lower() in LABELS - GOOD_LABELS or is_defect_name(name)
+            ]
+            if told or (good and len(names) > 1):
+                return [(parent / name).as_posix() for name in sorted(names)]
+        return []
 
     def leave_out(self, kind: Kind, path: Path) -> None:
         """Count something that is no picture, or none to read."""

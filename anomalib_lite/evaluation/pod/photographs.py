@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from anomalib_lite.data.simulate.defect_set import FEWEST_GOOD, Where
 from anomalib_lite.data.simulate.part_mask import Part
@@ -17,11 +18,13 @@ from anomalib_lite.detector.training_record import FittedData, digest_ids, image
 from anomalib_lite.edge.errors import FrameError, SettingsError, SourceError
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.inputs import prepare_view
+from anomalib_lite.edge.promise import percent
 from anomalib_lite.edge.runs.scoring import Model, predict_frames
 from anomalib_lite.edge.sources import Source
 
 MOST_PHOTOGRAPHS = 60
 _MOST_BYTES = 600 << 20
+_SURPRISE = 0.01  # probability of so many rejected images, were the bound of the promise true
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +119,7 @@ def read_photographs(
             frame = job.load()
             identity = image_id(fingerprint(prepare_view(frame, model.inputs)))
         except FrameError as error:
-            skipped[job.name] = str(error)
+            skipped[job.name] = str(error).removeprefix(f"{job.name}: ")
             continue
         ids.append(identity)
         target = seen if identity in known else unseen
@@ -130,10 +133,30 @@ def read_photographs(
     if len(usable) < FEWEST_GOOD:
         raise SourceError(
             f"{good.name}: {len(usable)} good image(s) can take part ({len(rejected)} are rejected "
-            f"as they are, {len(skipped)} cannot be used); give at least {FEWEST_GOOD}"
+            f"as they are, {len(skipped)} cannot be used{_first(skipped)}); give at least "
+            f"{FEWEST_GOOD} like those that the model was fitted on"
         )
+    if unlike := _unlike(model, len(rejected), len(chosen)):
+        warning = f"{warning}; {unlike}" if warning else unlike
     return Photographs(
         usable, rejected, learnt, skipped, len(jobs) - len(chosen) - len(skipped), warning
+    )
+
+
+def _first(skipped: dict[str, str]) -> str:
+    """The first reason, for images that could not be used."""
+    return "".join(f": {name}: {why}" for name, why in list(skipped.items())[:1])
+
+
+def _unlike(model: Model, rejected: int, judged: int) -> str:
+    """What to say where far more images are rejected than the threshold promises."""
+    bound = model.calibration.operating.upper_bound
+    if binom.sf(rejected - 1, judged, bound) >= _SURPRISE:
+        return ""
+    return (
+        f"{rejected} of {judged} good images are rejected where at most {percent(bound)} are "
+        "promised: they are not like those that the model was fitted on, and the sizes hold for "
+        "the others only"
     )
 
 
