@@ -139,7 +139,6 @@ def _search(
     settings = {
         "grid": [item.to_dict() for item in configurations],
         "engines": list(grid.engines),
-        "budget_ms": budget.budget_ms,
         "good_images": bench.fingerprint,
         "labelled": [str(sample.path) for sample in bench.labelled],
         "seed": bench.seed,
@@ -164,15 +163,20 @@ def _write(tuning: Tuning, name: str, out: Path) -> None:
     from rich.table import Table
 
     from anomalib_lite.edge.files import write_bytes_atomic
+    from anomalib_lite.report.components import NO_VALUE
     from anomalib_lite.report.tuning import HEADS, markdown, table_rows, write_tuning
 
     text = json.dumps(tuning.to_dict(), indent=1, allow_nan=False)
     write_bytes_atomic(out / "tune.json", (text + "\n").encode())
     write_bytes_atomic(out / "tune.md", markdown(tuning).encode())
     write_tuning(tuning, name, out / "report.html")
-    table = Table(*HEADS)
-    for row in table_rows(tuning):
-        table.add_row(*(words for words, _ in row))
+    rows = [[words for words, _ in row] for row in table_rows(tuning)]
+    told = [number for number in range(len(HEADS)) if {row[number] for row in rows} != {NO_VALUE}]
+    table = Table()
+    for number in told:
+        table.add_column(HEADS[number], overflow="fold")
+    for row in rows:
+        table.add_row(*(row[number] for number in told))
     console().print(table)
     for entry in tuning.entries:
         if entry.failed:
@@ -189,7 +193,7 @@ def _require_best(tuning: Tuning) -> Entry:
         raise SettingsError(
             f"nothing takes {tuning.budget_ms:g} ms or less on this machine; the quickest is "
             f"{quickest.configuration.words} with {quickest.quickest_ms:.2f} ms in "
-            f"{quickest.engine}"
+            f"{quickest.engine}; --resume with a larger --budget-ms keeps what was tried"
         )
     return best
 

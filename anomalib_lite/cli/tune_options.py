@@ -161,7 +161,10 @@ class Budget:
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", metavar="", help="Keep the trials that OUT already holds; same options."
+            "--resume",
+            metavar="",
+            help="Keep the trials that OUT already holds; same options, but for --budget-ms and "
+            "--minutes.",
         ),
     ] = False
 

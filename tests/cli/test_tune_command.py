@@ -36,6 +36,12 @@ def test_nothing_that_fits_is_one_line_with_the_quickest(run, good_folder, tmp_p
     assert "nothing takes 1e-06 ms or less on this machine; the quickest is mvg on filters" in err
     assert (out / "report.html").is_file()
     assert not (out / "part.onnx").exists()
+    assert "--resume with a larger --budget-ms keeps what was tried" in err
+    larger = ("tune", good_folder, "--budget-ms", 1000, "--out", out, *small)
+    status, said, err = run(*larger, "--resume")
+    assert status == 0, err
+    assert "labelled" not in said, "a column without a figure only takes room"
+    assert (out / "part.onnx").is_file()
 
 
 @pytest.mark.parametrize(

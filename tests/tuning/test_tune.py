@@ -205,6 +205,13 @@ def test_nothing_fits_and_the_quickest_is_known(tmp_path):
     assert "No file takes 0.5 ms or less." in render_tuning(tuning, "good")
 
 
+def test_another_budget_goes_on_with_the_trials_that_are_there(tmp_path):
+    """Also those of earlier versions, which wrote the budget down."""
+    tuned(tmp_path, MadeBench(), budget_ms=0.5, settings={"seed": 0, "budget_ms": 0.5})
+    after = tuned(tmp_path, MadeBench(), budget_ms=8.0, resume=True)
+    assert after.to_dict() == tuned(tmp_path / "whole", MadeBench(), budget_ms=8.0).to_dict()
+
+
 def test_a_search_where_all_fails_says_the_first_reason(tmp_path):
     with pytest.raises(FitError, match="no trial came to an end; the first: too little memory"):
         tuned(tmp_path, MadeBench(fail_at=(7, 10, 30, 50, 70, 90)))
