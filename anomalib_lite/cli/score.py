@@ -208,6 +208,10 @@ def score(
         f"{counts['anomalous']} anomalous, {counts['unreadable']} unreadable "
         f"({counts['per_second']:.1f} frames/s)"
     )
+    if record.first_unreadable:
+        console(stderr=True).print(
+            f"unreadable, the first: {record.first_unreadable}", markup=False
+        )
     if counts["unreadable"] or counts["lost"]:
         raise typer.Exit(UNUSABLE)
 

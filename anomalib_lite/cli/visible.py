@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from anomalib_lite.edge.prepare import InputSpec
 
+_ENLARGED = 0.5  # pixels of the frame for one of the network, along either side
 _SQUEEZED = 1.25  # one axis so much more than the other
 
 
@@ -27,6 +28,12 @@ def visible(spec: InputSpec, frame_hw: tuple[int, int]) -> list[str]:
             f"one pixel of the network is {along:.1f} x {down:.1f} pixels of the frame (width x "
             f"height): what is smaller than about {math.ceil(2 * max(down, along))} pixels may "
             "not be visible; --image-size decides"
+        )
+    if max(down, along) < _ENLARGED:
+        enough = -(-max(frame_hw) // 32) * 32
+        lines.append(
+            f"frames of {frame_hw[0]}x{frame_hw[1]} are enlarged to {spec.height}x{spec.width}, "
+            f"which costs time and shows nothing more; --image-size {enough} is enough"
         )
     squeezed = max(down, along) / min(down, along)
     if squeezed > _SQUEEZED:

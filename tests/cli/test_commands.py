@@ -58,8 +58,9 @@ def test_from_good_images_to_results(run, good_folder, line, tmp_path):
     status, out, _ = run("check", edge)
     assert status == 0
     assert "reproduces the fitted model" in out
-    status, out, _ = run("score", edge, line, "--out", tmp_path / "out", "--heatmaps")
+    status, out, told = run("score", edge, line, "--out", tmp_path / "out", "--heatmaps")
     assert status == 3
+    assert f"unreadable, the first: {line / '1.png'}: " in told
     assert "4 frames" in out
     assert "1 unreadable" in out
     found = results(tmp_path / "out")

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from anomalib_lite import Detector
+from anomalib_lite.cli.visible import visible
+from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.tuning import sizes
 
 FIT = ("--detector", "padim", "--backbone", "filters", "--image-size", "auto")
@@ -65,3 +67,18 @@ def test_squeezed_frames_are_told(run, tmp_path):
     words = ("--detector", "padim", "--backbone", "filters", "--image-size", "32")
     _, said, _ = run("fit", folder, "--out", tmp_path / "part.safetensors", *words)
     assert "frames of 40x100 are squeezed to 32x32" in said
+
+
+@pytest.mark.parametrize(
+    ("frame_hw", "seen", "told"),
+    [
+        ((20, 20), 256, ["20x20 are enlarged to 256x256", "--image-size 32 is enough"]),
+        ((40, 90), 256, ["40x90 are enlarged to 256x256", "--image-size 96 is enough"]),
+        ((128, 128), 256, []),
+        ((200, 300), 256, []),
+    ],
+)
+def test_small_frames_that_are_enlarged_are_told(frame_hw, seen, told):
+    lines = [line for line in visible(InputSpec(seen, seen), frame_hw) if "enlarged" in line]
+    assert len(lines) == bool(told)
+    assert all(words in lines[0] for words in told)

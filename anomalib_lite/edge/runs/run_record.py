@@ -86,6 +86,7 @@ class RunRecord:
         timestamps: whether each line says when its frame was judged.
         started: time of the start.
         counts: frames by outcome.
+        first_unreadable: name of the first frame that could not be used, and why; or empty.
     """
 
     judge: Judge
@@ -99,6 +100,7 @@ class RunRecord:
     counts: dict[str, int] = field(
         default_factory=lambda: {"scored": 0, "anomalous": 0, "unreadable": 0}
     )
+    first_unreadable: str = ""
 
     def line(self, item: ScoredFrame) -> dict[str, Any]:
         """Count a frame; the object that `results.jsonl` holds of it."""
@@ -110,6 +112,7 @@ class RunRecord:
         """Count a frame by its outcome."""
         if item.prediction is None:
             self.counts["unreadable"] += 1
+            self.first_unreadable = self.first_unreadable or f"{item.name}: {item.error}"
         else:
             self.counts["scored"] += 1
             self.counts["anomalous"] += item.prediction.is_anomalous
