@@ -61,8 +61,8 @@ class Fusion(Scorer):
         trust: `"earned"` on defects simulated on good images that the parts have not seen;
             `"equal"` spares what this takes: a smaller fit of each part, and scoring the defects.
         layers: by name of a part, the layers it sees; others see those read for everybody.
-        rule: `"p_value"`: the best part leads, another decides where its score is far rarer among
-            good images; `"sum"`: all count by their weight, also where one is blind.
+        rule: `"sum"`: all count by their weight, also where one is blind; `"p_value"`: the best
+            part leads, another decides where its score is far rarer among good images.
 
     Attributes:
         smallest: joins the image scores, but for `rule="sum"`.
@@ -83,7 +83,7 @@ class Fusion(Scorer):
         members: Sequence[Scorer],
         trust: Trust = "earned",
         layers: Mapping[str, Sequence[str]] | None = None,
-        rule: Rule = "p_value",
+        rule: Rule = "sum",
     ) -> None:
         super().__init__()
         if trust not in get_args(Trust):

@@ -142,4 +142,4 @@ def test_good_images_stay_within_the_sum_of_weights_whatever_the_dependence(link
 def test_fusions_of_before_still_mean_the_weighted_sum():
     assert settings_from_file("patchcore+mvg", {"trust": "equal"})["rule"] == "sum"
     assert "rule" not in settings_from_file("patchcore", {})
-    assert create_scorer("patchcore+mvg").settings()["rule"] == "p_value"
+    assert create_scorer("patchcore+mvg", rule="p_value").settings()["rule"] == "p_value"
