@@ -44,8 +44,8 @@ CONFIGURATIONS = [
 
 def measured(name: str, root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Both rankings of one set."""
-    (category,) = open_dataset(SETS[name].format(root=root)).categories()
-    training = [sample.path for sample in category.samples("train")]
+    data = open_dataset(SETS[name].format(root=root))
+    training = [sample.path for sample in data.samples(split="train")]
     chosen = np.random.default_rng(0).permutation(len(training))[: options.train]
     good = [training[index] for index in sorted(chosen)]
     wanted = [
@@ -57,7 +57,7 @@ def measured(name: str, root: Path, options: argparse.Namespace) -> dict[str, An
     rows = {
         row.name: {"simulated": row.auroc, "simulated_misses": row.misses} for row in found.rows
     }
-    samples = list(category.samples("test"))
+    samples = data.samples(split="test")
     labels = np.array([sample.label for sample in samples])
     for item in wanted:
         detector = Detector(item.detector, backbone=item.backbone, image_size=options.size)
