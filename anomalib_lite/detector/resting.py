@@ -101,7 +101,8 @@ def explain_resting(data: FittedData, calibration: Calibration) -> str:
         return ""
     if operating.requested < _OTHER_RATE:
         loose = calibration.with_rate(_OTHER_RATE).threshold
-        words += f"; at {percent(_OTHER_RATE)} it would be {loose:.4g}"
+        if loose < operating.threshold:  # few images have but one threshold
+            words += f"; at {percent(_OTHER_RATE)} it would be {loose:.4g}"
     return words
 
 

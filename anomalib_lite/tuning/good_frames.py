@@ -134,7 +134,10 @@ def read_good_frames(
             found = look_through(stream, group_by)
         if len(stream) < FEWEST or len(found.kept) < FEWEST:
             count = len(stream) if len(stream) < FEWEST else len(found.kept)
-            raise FitError(f"{count} usable good images; a choice takes at least {FEWEST}")
+            raise FitError(
+                f"{count} usable good images; a choice takes at least {FEWEST}: give more, or "
+                "choose by hand (fit --image-size 256)"
+            )
     kept = set(found.kept.tolist())
     frames = [np.asarray(frame) for index, frame in stream.prepared() if index in kept]
     origins = tuple(int(origin) for origin in found.origins[found.kept])
