@@ -45,7 +45,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "patchcore": ("patchcore", {"backbone": "pdn_edge"}),
 }
 TRAINED = ("draem", "reconstruction")
-UNSEEN: dict[str, DefectKind] = {"scratch": "scratch", "stain": "stain", "missing part": "erase"}
+UNSEEN: dict[str, DefectKind] = {"scratch": "scratch", "stain": "spot", "missing part": "missing"}
 REPEATS = 4
 GRAPHS: dict[str, tuple[str, dict[str, Any]]] = {
     "draem 0.125": ("draem", {"width": 0.125, "steps": 1}),

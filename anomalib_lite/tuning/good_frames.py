@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.data.grouping import AUTO
-from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
+from anomalib_lite.data.simulate import simulate_among
 from anomalib_lite.detector.chosen_frames import ChosenFrames, spread
 from anomalib_lite.detector.image_stream import ImageStream, require_rereadable
 from anomalib_lite.detector.independence import GroupBy, chosen, look_through
@@ -69,12 +69,10 @@ class GoodFrames:
                 4 to 40 % of its shorter side.
         """
         for place, index in enumerate(indices.tolist()):
-            donor = self.frames[(index + 1) % len(self)]
             for number in range(per_image):
-                kind = DEFECT_KINDS[(place * per_image + number) % len(DEFECT_KINDS)]
-                rng = np.random.default_rng([seed, index, number])
-                yield simulate_defect(
-                    self.frames[index], donor, kind, rng, inside, diameter_px=diameter_px
+                turn, rng = place * per_image + number, np.random.default_rng([seed, index, number])
+                yield simulate_among(
+                    self.frames, index, turn, rng, inside, diameter_px=diameter_px
                 ).frame
 
 

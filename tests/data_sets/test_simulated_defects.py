@@ -6,8 +6,10 @@ import pytest
 from anomalib_lite.data.parts import render
 from anomalib_lite.data.simulate import (
     DEFECT_KINDS,
+    FAMILIES,
     HARMLESS_KINDS,
     harmless_change,
+    simulate_among,
     simulate_defect,
 )
 
@@ -91,7 +93,7 @@ def test_the_size_of_a_defect_can_be_asked_for():
     plain = np.full((200, 300, 3), 128, np.uint8)
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        mask = simulate_defect(plain, plain, "stain", rng, diameter_px=(20, 20)).mask
+        mask = simulate_defect(plain, plain, "spot", rng, diameter_px=(20, 20)).mask
         # Outlines are wavy and stretched, areas are not far from that of the circle.
         assert 0.4 < (mask > 0).sum() / (np.pi * 10**2) < 2.5
 
@@ -102,3 +104,16 @@ def test_the_size_that_is_drawn_by_default_is_a_share_of_the_shorter_side(frames
     rng = np.random.default_rng(7)
     asked = simulate_defect(*frames, kind, rng, diameter_px=(0.04 * side, 0.4 * side))
     np.testing.assert_array_equal(asked.mask, made(frames, kind, 7).mask)
+
+
+def test_kinds_are_named_as_the_families_are_but_for_two_that_families_lack():
+    assert set(DEFECT_KINDS) - set(FAMILIES) == {"exchange", "warp"}
+
+
+@pytest.mark.parametrize(("place", "turn"), [(0, 0), (1, 3), (1, 8), (0, 15)])
+def test_among_frames_kinds_take_turns_and_the_next_frame_gives(frames, place, turn):
+    found = simulate_among(frames, place, turn, np.random.default_rng(4))
+    kind, rng = DEFECT_KINDS[turn % 8], np.random.default_rng(4)
+    wanted = simulate_defect(frames[place], frames[1 - place], kind, rng)
+    assert np.array_equal(found.frame, wanted.frame)
+    assert np.array_equal(found.mask, wanted.mask)

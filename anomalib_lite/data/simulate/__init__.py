@@ -18,6 +18,7 @@ from anomalib_lite.data.simulate.random_defects import (
     HarmlessKind,
     SimulatedDefect,
     harmless_change,
+    simulate_among,
     simulate_defect,
 )
 from anomalib_lite.data.simulate.textures import TextureBank, procedural_textures, texture_folder
@@ -46,6 +47,7 @@ __all__ = [
     "procedural_textures",
     "put_defect",
     "put_texture",
+    "simulate_among",
     "simulate_defect",
     "texture_folder",
     "whole_picture",

@@ -2,12 +2,13 @@
 
 Nothing here imitates a particular product. A defect is a region of random shape, size and strength
 in which the picture is replaced by something that a defect could leave there; a harmless change
-moves the whole picture or its light a little.
+moves the whole picture or its light a little. Defects made to measure, with the contrast and the
+place that are asked for, are those of `made`; these here need no part and no texture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint8]
 FloatImage = NDArray[np.float32]
-DefectKind = Literal["scratch", "stain", "paste", "erase", "exchange", "colour", "blur", "warp"]
+DefectKind = Literal["scratch", "spot", "doubled", "missing", "exchange", "colour", "blur", "warp"]
 DEFECT_KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
 HarmlessKind = Literal["shift", "light"]
 HARMLESS_KINDS: tuple[HarmlessKind, ...] = get_args(HarmlessKind)
@@ -42,6 +43,38 @@ class SimulatedDefect:
     mask: FloatImage
 
 
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """Where one defect lies, and all that its replacement may be made of."""
+
+    picture: FloatImage
+    donor: FloatImage
+    mask: FloatImage
+    diameter: float
+    rng: np.random.Generator
+
+
+def simulate_among(
+    frames: Sequence[Frame] | Frame,
+    place: int,
+    turn: int,
+    rng: np.random.Generator,
+    inside: NDArray[np.bool_] | None = None,
+    *,
+    diameter_px: tuple[float, float] | None = None,
+) -> SimulatedDefect:
+    """A defect in one of some frames; kinds take turns, and the next frame is the donor.
+
+    Args:
+        frames: good frames of one shape, uint8 `(n, h, w, 3)`.
+        place: which of them is changed.
+        turn: counts the defects; eight of them are one of each kind.
+        rng, inside, diameter_px: as for `simulate_defect`.
+    """
+    donor, kind = frames[(place + 1) % len(frames)], DEFECT_KINDS[turn % len(DEFECT_KINDS)]
+    return simulate_defect(frames[place], donor, kind, rng, inside, diameter_px=diameter_px)
+
+
 def simulate_defect(
     frame: Frame,
     donor: Frame,
@@ -56,9 +89,10 @@ def simulate_defect(
     Args:
         frame: prepared good frame, uint8 `(h, w, 3)`.
         donor: another good frame of the same shape.
-        kind: what happens in the region: a thin or a compact mark of another tone, a piece of the
-            same frame or of the donor in the wrong place, a part painted over with its
-            surroundings, another colour, blur, or a displacement.
+        kind: what happens in the region, named as in `FAMILIES` where both know it: a thin or a
+            compact mark of another tone, a piece of the same frame in the wrong place, the part
+            painted over with its surroundings, a piece of the donor (exchange), another colour,
+            blur, or a displacement (warp).
         rng: source of shape, size, strength and place.
         inside: region of interest, bool `(h, w)`; the defect starts inside and is cut at its edge.
         diameter_px: smallest and largest diameter, pixels of the frame; None takes 4 to 40 % of
@@ -72,7 +106,8 @@ def simulate_defect(
     if inside is not None:
         mask *= inside
     picture = frame.astype(np.float32)
-    replacement = _REPLACE[kind](picture, donor.astype(np.float32), mask, diameter, rng)
+    region = _Region(picture, donor.astype(np.float32), mask, diameter, rng)
+    replacement = _REPLACE[kind](region)
     mask = mask * np.float32(rng.uniform(*_STRENGTH))
     mixed = picture + mask[:, :, None] * (replacement - picture)
     return SimulatedDefect(_to_frame(mixed), mask)
@@ -178,35 +213,19 @@ def _is_grey(picture: FloatImage) -> bool:
     return bool((picture[:, :, 0] == picture[:, :, 2]).all())
 
 
-def _marked(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
-    return np.broadcast_to(_tone(picture, mask, rng), picture.shape)
+def _marked(region: _Region) -> FloatImage:
+    return np.broadcast_to(_tone(region.picture, region.mask, region.rng), region.picture.shape)
 
 
-def _pasted(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
-    return _from_elsewhere(picture, diameter, rng)
+def _pasted(region: _Region) -> FloatImage:
+    return _from_elsewhere(region.picture, region.diameter, region.rng)
 
 
-def _exchanged(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
-    turned = [donor, donor[:, ::-1], donor[::-1], donor[::-1, ::-1]][int(rng.integers(4))]
-    return _from_elsewhere(turned, diameter, rng)
+def _exchanged(region: _Region) -> FloatImage:
+    donor = region.donor
+    turns = [donor, donor[:, ::-1], donor[::-1], donor[::-1, ::-1]]
+    turned = turns[int(region.rng.integers(4))]
+    return _from_elsewhere(turned, region.diameter, region.rng)
 
 
 def _from_elsewhere(picture: FloatImage, diameter: float, rng: np.random.Generator) -> FloatImage:
@@ -216,55 +235,34 @@ def _from_elsewhere(picture: FloatImage, diameter: float, rng: np.random.Generat
     return moved
 
 
-def _erased(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
+def _erased(region: _Region) -> FloatImage:
     """The surroundings, smoothed into the region: the part is not there."""
-    keep = (1 - mask)[:, :, None].repeat(3, axis=2)
-    sigma = max(2.0, diameter / 3)
+    keep = (1 - region.mask)[:, :, None].repeat(3, axis=2)
+    sigma = max(2.0, region.diameter / 3)
     share = cv2.GaussianBlur(keep, (0, 0), sigma)
-    filled = cv2.GaussianBlur(picture * keep, (0, 0), sigma) / np.maximum(share, 1e-3)
+    filled = cv2.GaussianBlur(region.picture * keep, (0, 0), sigma) / np.maximum(share, 1e-3)
     return filled.astype(np.float32)
 
 
-def _recoloured(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
-    gain = np.exp(rng.uniform(-0.5, 0.5, 1 if _is_grey(picture) else 3))
-    return (picture * gain + rng.uniform(-20, 20)).astype(np.float32)
+def _recoloured(region: _Region) -> FloatImage:
+    gain = np.exp(region.rng.uniform(-0.5, 0.5, 1 if _is_grey(region.picture) else 3))
+    return (region.picture * gain + region.rng.uniform(-20, 20)).astype(np.float32)
 
 
-def _blurred(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
-    return cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(1.5, 5))).astype(np.float32)
+def _blurred(region: _Region) -> FloatImage:
+    sigma = float(region.rng.uniform(1.5, 5))
+    return cv2.GaussianBlur(region.picture, (0, 0), sigma).astype(np.float32)
 
 
-def _warped(
-    picture: FloatImage,
-    donor: FloatImage,
-    mask: FloatImage,
-    diameter: float,
-    rng: np.random.Generator,
-) -> FloatImage:
+def _warped(region: _Region) -> FloatImage:
     """Bent: displaced by up to a fifth of the region, fading towards its edge."""
-    smooth = cv2.GaussianBlur(mask, (0, 0), max(1.0, diameter / 6))
-    angle, reach = rng.uniform(0, 2 * np.pi), max(2.0, diameter * rng.uniform(0.08, 0.2))
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
+    smooth = cv2.GaussianBlur(region.mask, (0, 0), max(1.0, region.diameter / 6))
+    angle = region.rng.uniform(0, 2 * np.pi)
+    reach = max(2.0, region.diameter * region.rng.uniform(0.08, 0.2))
+    height, width = region.mask.shape
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
     bent = cv2.remap(
-        picture,
+        region.picture,
         (columns + reach * np.cos(angle) * smooth).astype(np.float32),
         (rows + reach * np.sin(angle) * smooth).astype(np.float32),
         cv2.INTER_LINEAR,
@@ -273,14 +271,11 @@ def _warped(
     return bent.astype(np.float32)
 
 
-_Replacement = Callable[
-    [FloatImage, FloatImage, FloatImage, float, np.random.Generator], FloatImage
-]
-_REPLACE: dict[DefectKind, _Replacement] = {
+_REPLACE: dict[DefectKind, Callable[[_Region], FloatImage]] = {
     "scratch": _marked,
-    "stain": _marked,
-    "paste": _pasted,
-    "erase": _erased,
+    "spot": _marked,
+    "doubled": _pasted,
+    "missing": _erased,
     "exchange": _exchanged,
     "colour": _recoloured,
     "blur": _blurred,

@@ -10,12 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.data.simulate import (
-    DEFECT_KINDS,
-    HARMLESS_KINDS,
-    harmless_change,
-    simulate_defect,
-)
+from anomalib_lite.data.simulate import HARMLESS_KINDS, harmless_change, simulate_among
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.outputs import Outputs
 from anomalib_lite.export.lowering.request import Limits
@@ -101,10 +96,8 @@ def simulated(
     """A defect in each of at most so many frames, of each kind in turn; pictures and masks."""
     rng = np.random.default_rng([seed, 2])
     pictures, masks = [], []
-    for index, frame in enumerate(frames[:most]):
-        donor = frames[(index + 1) % len(frames)]
-        kind = DEFECT_KINDS[index % len(DEFECT_KINDS)]
-        found = simulate_defect(frame, donor, kind, rng, inside)
+    for index in range(min(most, len(frames))):
+        found = simulate_among(frames, index, index, rng, inside)
         pictures.append(found.frame)
         masks.append(found.mask)
     return np.stack(pictures), masks

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from anomalib_lite.backbones.features import Features
-from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_defect
+from anomalib_lite.data.simulate import DEFECT_KINDS, simulate_among
 from anomalib_lite.edge.errors import FitError
 from anomalib_lite.metrics.image import auroc_between
 from anomalib_lite.scorers.base import FeatureStream, FitContext, Scorer
@@ -135,10 +135,9 @@ def with_defects(
 ) -> Iterator[FrameBatch]:
     """The batch with a defect on each image (label 1), once for each kind."""
     frames = batch.frames.cpu().numpy()
-    for number, kind in enumerate(DEFECT_KINDS):
+    for turn in range(len(DEFECT_KINDS)):
         pictures = []
         for place, index in enumerate(batch.indices.tolist()):
-            rng = np.random.default_rng([seed, index, number])
-            donor = frames[(place + 1) % len(frames)]
-            pictures.append(simulate_defect(frames[place], donor, kind, rng, roi).frame)
+            rng = np.random.default_rng([seed, index, turn])
+            pictures.append(simulate_among(frames, place, turn, rng, roi).frame)
         yield batch.changed(torch.from_numpy(np.stack(pictures)), np.ones(len(batch), np.int64))
