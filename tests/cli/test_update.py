@@ -241,6 +241,6 @@ def test_parts_with_a_spot_called_good_are_refused(run, part, good_frames, tmp_p
     spotted = [frame.copy() for frame in good_frames[:3]]
     for frame in spotted:
         frame[30:60, 30:60] = 255
-    status, out, _ = run("update", part, "--add", write(tmp_path / "bad", spotted))
+    status, out, _ = run("update", part, "--add", write(tmp_path / "new", spotted))
     assert status == 1
     assert "the model rejects 3 of the 3 new images" in out
