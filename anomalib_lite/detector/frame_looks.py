@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from anomalib_lite.edge.frames import Frame
@@ -13,12 +14,19 @@ _SAME_ASPECT = 1.02
 _UNUSED_BITS = 2
 
 
+def share_aspect(sizes: Collection[tuple[int, int]]) -> bool:
+    """Whether frames of these sizes `(H, W)` have one shape, within 2 %; False for none."""
+    aspects = [columns / rows for rows, columns in sizes]
+    return bool(aspects) and max(aspects) <= _SAME_ASPECT * min(aspects)
+
+
 @dataclass
 class FrameLooks:
     """Collects what frames look like, one after the other.
 
     Attributes:
         sizes: sizes `(H, W)` with the first frame of each, in order.
+        seen: indices of the frames; one that is decoded again is no news.
         grey: frames without any colour, by index.
         coloured: frames that are clearly coloured, by index.
         brightest: largest pixel value of all.
@@ -27,12 +35,14 @@ class FrameLooks:
     sizes: dict[tuple[int, int], str] = field(default_factory=dict)
     grey: dict[int, str] = field(default_factory=dict)
     coloured: dict[int, str] = field(default_factory=dict)
-    seen: int = 0
+    seen: set[int] = field(default_factory=set)
     brightest: int = 0
 
     def add(self, index: int, name: str, frame: Frame) -> None:
         """Note a decoded frame."""
-        self.seen += 1
+        if index in self.seen:
+            return
+        self.seen.add(index)
         self.sizes.setdefault((frame.shape[0], frame.shape[1]), name)
         self.brightest = max(self.brightest, int(frame.max()))
         if not has_colours(frame):
@@ -48,18 +58,19 @@ class FrameLooks:
     @property
     def aspect(self) -> float | None:
         """Width / height of the frames when they all share one, within 2 %; else None."""
-        aspects = [columns / rows for rows, columns in self.sizes]
-        if not aspects or max(aspects) > _SAME_ASPECT * min(aspects):
+        if not share_aspect(self.sizes):
             return None
+        rows, columns = self.frame_hw
+        first = columns / rows
         # Four decimals, or four digits where that is more: those of a tall line scan start late.
-        return round(aspects[0], 4) if aspects[0] >= 1 else float(f"{aspects[0]:.4g}")
+        return round(first, 4) if first >= 1 else float(f"{first:.4g}")
 
     def declared(self, spec: InputSpec) -> InputSpec:
         """The declaration, with what all frames were found to be."""
         return spec.fitted_on(
             aspect=self.aspect,
-            coloured=0 < self.seen == len(self.coloured),
-            monochrome=0 < self.seen == len(self.grey),
+            coloured=0 < len(self.seen) == len(self.coloured),
+            monochrome=0 < len(self.seen) == len(self.grey),
         )
 
     def hints(self, spec: InputSpec) -> tuple[str, ...]:
@@ -72,7 +83,7 @@ class FrameLooks:
             return ""
         grey, colour = next(iter(self.grey.values())), next(iter(self.coloured.values()))
         return (
-            f"{len(self.grey)} of {self.seen} images are grey (the first: {grey}), "
+            f"{len(self.grey)} of {len(self.seen)} images are grey (the first: {grey}), "
             f"{len(self.coloured)} have colours ({colour}): the model takes both for good; if a "
             "camera was set wrongly, leave its images out, or take --colour grey"
         )

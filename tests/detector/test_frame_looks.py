@@ -49,6 +49,17 @@ def test_hints(frames, spec, expected):
         assert part in line
 
 
+@pytest.mark.parametrize(
+    ("frame", "coloured", "monochrome"), [(COLOUR, True, False), (GREY, False, True)]
+)
+def test_frames_that_are_decoded_again_declare_the_same(frame, coloured, monochrome):
+    looks = FrameLooks()
+    for index in (0, 1, 0, 1):
+        looks.add(index, str(index), frame)
+    found = looks.declared(InputSpec(32, 32))
+    assert (found.coloured, found.monochrome) == (coloured, monochrome)
+
+
 def test_hints_of_a_fit_are_kept_with_its_data(good_frames):
     frames = [*good_frames, good_frames[0][:, :40]]
     detector = Detector("mvg", backbone="filters", image_size=32).fit(frames)
