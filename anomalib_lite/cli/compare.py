@@ -22,7 +22,7 @@ from anomalib_lite.cli.options import (
 )
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.reading import Files
-from anomalib_lite.cli.simulated_options import ObjectMask, where_from
+from anomalib_lite.cli.simulated_options import DEFECTS, ObjectMask, where_from
 from anomalib_lite.cli.values import parse_size
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def compare(
         typer.Option(
             metavar="NAME",
             help="Kind of defect (see simulate); repeat for more. Default: all but cutpaste, scar.",
-            rich_help_panel="Defects",
+            rich_help_panel=DEFECTS,
         ),
     ] = None,
     object_mask: ObjectMask = "auto",
@@ -76,11 +76,11 @@ def compare(
 
     How far to trust such a ranking: docs/compare.md.
     """
+    from anomalib_lite.data.simulate.families import PLAIN_KINDS
     from anomalib_lite.edge.files import write_bytes_atomic
     from anomalib_lite.edge.runs.ownership import owned
     from anomalib_lite.report.comparison import write_comparison
     from anomalib_lite.system.threads import use_threads
-    from anomalib_lite.tuning.comparison import KINDS
     from anomalib_lite.tuning.comparison import compare as run_comparison
     from anomalib_lite.tuning.grid import Configuration
 
@@ -96,7 +96,7 @@ def compare(
         found = run_comparison(
             source,
             configurations,
-            kinds=tuple(kind or KINDS),
+            kinds=tuple(kind or PLAIN_KINDS),
             where=where,
             max_false_reject=max_false_reject,
             seed=seed,

@@ -13,7 +13,7 @@ from anomalib_lite.cli.grouped import grouped
 from anomalib_lite.cli.options import EngineOption, ModelFile, Seed, Threads
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.reading import Files
-from anomalib_lite.cli.simulated_options import ObjectMask, where_from
+from anomalib_lite.cli.simulated_options import DEFECTS, ObjectMask, where_from
 
 if TYPE_CHECKING:
     from anomalib_lite.detector.detector import Detector
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from anomalib_lite.evaluation.pod import PodStudy
 
 _SHOWN = 5
-_PANEL = "Defects"
 
 
 @grouped
@@ -46,7 +45,7 @@ def pod(
             metavar="NAME",
             help="Kind of defect (see simulate; not perlin); may be repeated. Default: all but "
             "cutpaste, scar.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=DEFECTS,
         ),
     ] = None,
     contrast: Annotated[
@@ -54,7 +53,7 @@ def pod(
         typer.Option(
             metavar="LEVELS",
             help="Contrast in grey levels of 255, 40 by default; repeat it for a curve of each.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=DEFECTS,
         ),
     ] = None,
     trials: Annotated[
@@ -62,7 +61,7 @@ def pod(
         typer.Option(
             metavar="N",
             help="Defects of each kind and contrast, at least 40.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=DEFECTS,
         ),
     ] = 100,
     textures: Annotated[
@@ -70,7 +69,7 @@ def pod(
         typer.Option(
             metavar="FOLDER",
             help="Pictures that foreign bodies look like. Default: made ones.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=DEFECTS,
         ),
     ] = None,
     object_mask: ObjectMask = "auto",
@@ -86,8 +85,10 @@ def pod(
 
     Says how small such a defect may be; not that real defects of that size are found.
     """
+    from anomalib_lite.data.simulate.families import PLAIN_KINDS
     from anomalib_lite.edge.runs.ownership import owned
-    from anomalib_lite.evaluation.pod import DEFAULT_KINDS, read_photographs, run_study
+    from anomalib_lite.evaluation.pod import read_photographs, run_study
+    from anomalib_lite.evaluation.pod.study import DEFAULT_CONTRAST
 
     where = where_from(object_mask)
     opened = open_model(model, max_false_reject=max_false_reject, engine=engine, threads=threads)
@@ -99,8 +100,8 @@ def pod(
         study = run_study(
             opened,
             photographs,
-            kinds=tuple(kind or DEFAULT_KINDS),
-            contrasts=tuple(contrast or (40.0,)),
+            kinds=tuple(kind or PLAIN_KINDS),
+            contrasts=tuple(contrast or (DEFAULT_CONTRAST,)),
             trials=trials,
             textures=textures,
             mm_per_pixel=mm_per_pixel,
@@ -140,8 +141,6 @@ def _write(study: PodStudy, opened: Detector | EdgeModel, model: Path, folder: P
 
 
 def _report(study: PodStudy, folder: Path) -> None:
-    from anomalib_lite.evaluation.pod.words import PROMISE, verdict
-
     screen, photographs = console(), study.photographs
     screen.print(
         f"{len(photographs.usable)} good images; {len(photographs.rejected)} of "
@@ -152,11 +151,11 @@ def _report(study: PodStudy, folder: Path) -> None:
     for result in study.families:
         contrast = "" if result.contrast is None else f", contrast {result.contrast:g}"
         style = "yellow" if result.a90 is None and result.curve.standing != "all found" else None
-        words = verdict(result, study.mm_per_pixel)
+        words = result.verdict(study.mm_per_pixel)
         screen.print(f"{result.kind}{contrast}: {words}", style=style, markup=False)
     for name, why in study.left_out.items():
         screen.print(f"{name}: not tried: {why}", style="yellow", markup=False)
-    screen.print(PROMISE, markup=False)
+    screen.print(study.promise, markup=False)
     screen.print(f"{bold(folder / 'pod.html')}, pod.json")
     for name, why in list(photographs.skipped.items())[:_SHOWN]:
         screen.print(f"could not be used: {name}: {why}", style="red", markup=False)

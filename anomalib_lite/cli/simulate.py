@@ -12,7 +12,7 @@ from anomalib_lite.cli.grouped import grouped
 from anomalib_lite.cli.options import Seed
 from anomalib_lite.cli.progress import progress_bar
 from anomalib_lite.cli.reading import Files
-from anomalib_lite.cli.simulated_options import Defects, ObjectMask, where_from
+from anomalib_lite.cli.simulated_options import DEFECTS, Defects, ObjectMask, where_from
 
 if TYPE_CHECKING:
     from anomalib_lite.data.simulate.defect_set import WrittenSet
@@ -38,7 +38,7 @@ def simulate(
         typer.Option(
             metavar="FOLDER",
             help="Pictures that foreign bodies and perlin look like. Default: made ones.",
-            rich_help_panel="Defects",
+            rich_help_panel=DEFECTS,
         ),
     ] = None,
     object_mask: ObjectMask = "auto",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anomalib_lite.data.simulate.defect_set import Where
     from anomalib_lite.data.simulate.plan import DefectPlan
 
-_PANEL = "Defects"
+DEFECTS = "Defects"
 
 ObjectMask = Annotated[
     str,
@@ -19,7 +19,7 @@ ObjectMask = Annotated[
         metavar="FILE",
         help="Where defects may lie: a picture of the images' size that is black beside the part; "
         "auto looks for the part on a plain ground; none takes the whole picture.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=DEFECTS,
     ),
 ]
 Kinds = Annotated[
@@ -29,7 +29,7 @@ Kinds = Annotated[
         metavar="NAME",
         help="Kind of defect; may be repeated: spot, scratch, stain, dent, crack, chip, missing, "
         "doubled, blur, colour, foreign, cutpaste, scar, perlin. Default: all but perlin.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=DEFECTS,
     ),
 ]
 
@@ -38,7 +38,7 @@ Kinds = Annotated[
 class Defects:
     """Which defects are made."""
 
-    panel: ClassVar[str] = _PANEL
+    panel: ClassVar[str] = DEFECTS
     kind: Kinds = None
     size: Annotated[
         str | None,

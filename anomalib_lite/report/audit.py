@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.sources import Source
 from anomalib_lite.report.components import (
@@ -69,8 +68,7 @@ def render_audit(report: AuditReport, source: Source) -> str:
     if report.skipped:
         body.append(section("Not readable", unreadable_list(report.skipped)))
     lead = f"{shorten(report.source)}: {report.how}."
-    closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-    return page("Audit of the training images", lead, body, closing)
+    return page("Audit of the training images", lead, body)
 
 
 def _headline(report: AuditReport) -> Markup:

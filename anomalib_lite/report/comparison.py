@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.report.axes import Axis
 from anomalib_lite.report.components import Cell, hint, page, section, table
@@ -41,8 +40,7 @@ def render_comparison(found: Comparison, *, title: str) -> str:
     if found.failed:
         rows = [[Cell(name), Cell(why)] for name, why in found.failed.items()]
         body.append(section("Not fitted", table(["configuration", "why"], rows, numbers_from=2)))
-    closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-    return page("Comparison on simulated defects", f"{shorten(title)}: {words}", body, closing)
+    return page("Comparison on simulated defects", f"{shorten(title)}: {words}", body)
 
 
 def _ranking(found: Comparison) -> Markup:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from anomalib_lite import __version__
 from anomalib_lite.edge.overlay import COLOURS_RGB, LEVELS, OPACITIES
 from anomalib_lite.report.html import Child, Markup, join, number, shorten, tag
 from anomalib_lite.report.pictures import Picture, data_uri
@@ -23,9 +24,10 @@ _LONGEST_VALUE = 400
 _MOST_LISTED = 50
 
 NO_VALUE = "–"
+_CLOSING = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
 
 
-def page(title: str, lead: Child, body: Iterable[Child], closing: str) -> str:
+def page(title: str, lead: Child, body: Iterable[Child]) -> str:
     """A whole HTML document that loads nothing: the policy in its head forbids it."""
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(CSS)}; "
@@ -41,8 +43,9 @@ def page(title: str, lead: Child, body: Iterable[Child], closing: str) -> str:
     )
     top = tag("header", tag("h1", title), tag("p", lead, class_="lead"), class_="top")
     main = tag("main", body)
+    footer = tag("footer", _CLOSING)
     script = tag("script", Markup(SORT_SCRIPT))
-    document = tag("html", head, tag("body", top, main, tag("footer", closing), script), lang="en")
+    document = tag("html", head, tag("body", top, main, footer, script), lang="en")
     return f"<!doctype html>\n{document}\n"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.report.components import facts, page, section
 from anomalib_lite.report.data import ReportData, Run
@@ -81,8 +80,7 @@ def _page(data: ReportData, detailed: Sequence[Run], pictures: Sequence[tuple[in
         body.append(tag("p", words, class_="note"))
     body += [_how_measured(data), _glossary()]
     runs = f"{len(data.runs)} run" + ("" if len(data.runs) == 1 else "s")
-    closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-    return page(data.title, f"{runs}: {_names(data)}.", body, closing)
+    return page(data.title, f"{runs}: {_names(data)}.", body)
 
 
 def _names(data: ReportData) -> str:

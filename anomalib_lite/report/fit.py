@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.runs.scoring import score_source
 from anomalib_lite.edge.sources import Source
@@ -92,7 +91,7 @@ def render_fit(detector: Detector, source: Source) -> str:
     }
     body.append(_pictures("The good images with the highest scores", detector, source, captions))
     lead = f"{shorten(data.source)}: {detector.scorer.name} on {detector.backbone.name}."
-    return page("Fit", lead, body, _closing())
+    return page("Fit", lead, body)
 
 
 def _oddest(detector: Detector) -> Markup | None:
@@ -141,7 +140,7 @@ def write_refused(
         hint("The model rejects these new images", words, "bad"),
         _pictures("Highest score first", detector, source, captions),
     ]
-    text = page("Images to add", f"{shorten(source.name)}.", body, _closing())
+    text = page("Images to add", f"{shorten(source.name)}.", body)
     write_bytes_atomic(path, text.encode("utf-8", "replace"))
     return Path(path)
 
@@ -180,7 +179,3 @@ def _pictures(
             if name in found
         ),
     )
-
-
-def _closing() -> str:
-    return f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."

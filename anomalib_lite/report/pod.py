@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.overlay import as_rgb8
@@ -20,7 +19,7 @@ from anomalib_lite.report.pictures import data_uri, encode_jpeg
 from anomalib_lite.report.svg import Canvas, Margin
 
 if TYPE_CHECKING:
-    from anomalib_lite.evaluation.pod.study import FamilyResult, PodStudy
+    from anomalib_lite.evaluation.pod.result import FamilyResult, PodStudy
 
 _BAND_POINTS = 25
 _SIDE_PX = 480
@@ -43,8 +42,6 @@ def write_pod_report(study: PodStudy, path: str | Path, *, title: str, threshold
 
 def render_pod(study: PodStudy, *, title: str, threshold: str) -> str:
     """The page as HTML text."""
-    from anomalib_lite.evaluation.pod.words import PROMISE  # asks for torch, as a study does
-
     photographs = study.photographs
     body: list[Child] = [
         cards(
@@ -58,7 +55,7 @@ def render_pod(study: PodStudy, *, title: str, threshold: str) -> str:
                 card("Threshold", threshold, "Found means: the image is rejected at it."),
             ]
         ),
-        hint("What this cannot promise", PROMISE, "bad"),
+        hint("What this cannot promise", study.promise, "bad"),
     ]
     if photographs.warning:
         body.append(hint("Images that the model knows", photographs.warning, "bad"))
@@ -66,13 +63,10 @@ def render_pod(study: PodStudy, *, title: str, threshold: str) -> str:
     if study.left_out:
         rows = [[Cell(kind), Cell(why)] for kind, why in study.left_out.items()]
         body.append(section("Not tried", table(["kind", "why"], rows, numbers_from=2)))
-    closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-    return page("Probability of detection", title, body, closing)
+    return page("Probability of detection", title, body)
 
 
 def _table(study: PodStudy) -> Markup:
-    from anomalib_lite.evaluation.pod.words import verdict
-
     rows = []
     for result in study.families:
         sizes = [result.a50, result.a90, result.a90_95]
@@ -83,7 +77,7 @@ def _table(study: PodStudy) -> Markup:
                 Cell(*_contrast(result)),
                 *(_size(result, size, study.mm_per_pixel) for size in sizes),
                 Cell(f"{result.hits} of {len(result.trials)}", share),
-                Cell(verdict(result, study.mm_per_pixel)),
+                Cell(result.verdict(study.mm_per_pixel)),
             ]
         )
     heads = ["kind", "contrast", "a50", "a90", "a90/95", "found", "in words"]
@@ -96,9 +90,7 @@ def _table(study: PodStudy) -> Markup:
 
 
 def _size(result: FamilyResult, size: float | None, mm_per_pixel: float | None) -> Cell:
-    from anomalib_lite.evaluation.pod.words import size_words
-
-    return Cell(size_words(result, size, mm_per_pixel), np.nan if size is None else size)
+    return Cell(result.size_words(size, mm_per_pixel), np.nan if size is None else size)
 
 
 def _contrast(result: FamilyResult) -> tuple[str, float]:
@@ -123,8 +115,6 @@ def _curves(study: PodStudy) -> Markup:
 
 
 def _curve(result: FamilyResult, name: str) -> Markup:
-    from anomalib_lite.evaluation.pod.words import verdict
-
     low, high = result.tried
     axis = Axis(low * 0.95, high * 1.05, "size, px", log=True)
     canvas = Canvas(258, 236, axis, Axis(-0.04, 1.04, "found"), Margin(46, 12, 10, 38))
@@ -139,13 +129,11 @@ def _curve(result: FamilyResult, name: str) -> Markup:
         canvas.line(sizes.tolist(), lower, "chance")
     if result.a90 is not None:
         canvas.dot(result.a90, 0.9, "operating")
-    return canvas.svg(f"{name}: {verdict(result)}")
+    return canvas.svg(f"{name}: {result.verdict()}")
 
 
 def _places(study: PodStudy) -> Markup:
-    from anomalib_lite.evaluation.pod.study import blind_map
-
-    grid = blind_map(study)
+    grid = study.blind_map()
     frame = study.photographs.usable[0].frame
     picture, (height, width) = _painted(frame, grid)
     largest = float(grid.max())

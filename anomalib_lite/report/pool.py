@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.edge.runs.scoring import ScoredFrame
 from anomalib_lite.report.components import (
@@ -81,8 +80,7 @@ class PoolPage:
             f"{shorten(report.source)}. Protocol {report.facts['protocol']}: no image is known to "
             "be good; each is judged by the others, and its score means nothing outside this pool."
         )
-        closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-        return page(self._title, lead, body, closing)
+        return page(self._title, lead, body)
 
     def write(self, path: Path, figures: Mapping[str, Any] | None = None) -> Path:
         """Write the page atomically; returns its path."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.calibration import Calibration
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.report.axes import Axis
@@ -71,8 +70,7 @@ def render_production(report: ProductionReport) -> str:
     if report.provenance:
         body.append(section("The model", facts(report.provenance)))
     lead = f"{shorten(report.source)}, judged by {report.model}. The frames have no labels."
-    closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-    return page("Production report", lead, body, closing)
+    return page("Production report", lead, body)
 
 
 def _headline(report: ProductionReport) -> Markup:

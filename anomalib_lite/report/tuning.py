@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anomalib_lite import __version__
 from anomalib_lite.edge.files import write_bytes_atomic
 from anomalib_lite.report.axes import Axis
 from anomalib_lite.report.components import (
@@ -72,8 +71,7 @@ def render_tuning(tuning: Tuning, source: str) -> str:
     lead = (
         f"{shorten(source)}: {len(tuning.entries)} configurations, {tuning.budget_ms:g} ms allowed."
     )
-    closing = f"anomalib_lite {__version__}. This file is complete in itself and loads nothing."
-    return page("Tuning", lead, body, closing)
+    return page("Tuning", lead, body)
 
 
 def table_rows(tuning: Tuning) -> list[list[tuple[str, float | None]]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from anomalib_lite.data.simulate.defect_set import Where
-from anomalib_lite.data.simulate.families import FAMILIES
+from anomalib_lite.data.simulate.families import PLAIN_KINDS
 from anomalib_lite.data.simulate.plan import DefectPlan
 from anomalib_lite.data.simulate.textures import TextureBank, procedural_textures
 from anomalib_lite.detector.chosen_frames import ChosenFrames
@@ -27,7 +27,6 @@ from anomalib_lite.tuning.held_out import drawn_share
 from anomalib_lite.tuning.judging import judge
 from anomalib_lite.tuning.ranking import Judged, Row, rank
 
-KINDS = tuple(name for name in FAMILIES if name not in ("cutpaste", "scar"))
 FEWEST_GOOD = 20
 _MOST_BYTES = 300 << 20
 _TEXTURES = 4
@@ -78,7 +77,7 @@ def compare(
     good: Source,
     configurations: Sequence[Configuration],
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = PLAIN_KINDS,
     where: Where | None = None,
     max_false_reject: float = 0.01,
     seed: int = 0,

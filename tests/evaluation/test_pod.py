@@ -20,8 +20,6 @@ from anomalib_lite.evaluation.pod import read_photographs, read_pod, run_study
 from anomalib_lite.evaluation.pod.document import to_document
 from anomalib_lite.evaluation.pod.quick import quick_line
 from anomalib_lite.evaluation.pod.quick import told as told_quickly
-from anomalib_lite.evaluation.pod.study import blind_map
-from anomalib_lite.evaluation.pod.words import verdict
 from anomalib_lite.report.pod import render_pod
 
 SIDE, GREY = 96, 128
@@ -81,7 +79,7 @@ def test_half_the_contrast_takes_more_area():
 
 def test_a_line_is_told_by_width_and_length_and_in_millimetres():
     study = studied(Changed(limit=60), kinds=["scratch"], mm_per_pixel=0.1)
-    words = verdict(study.families[0], study.mm_per_pixel)
+    words = study.families[0].verdict(study.mm_per_pixel)
     assert " x " in words
     assert "mm)" in words
 
@@ -95,13 +93,13 @@ def test_what_is_never_or_always_found_says_so(limit, told):
     items = photographs(model)
     model.calibration = known_threshold(limit)
     study = run_study(model, items, kinds=["spot"], trials=60)
-    assert verdict(study.families[0]).startswith(told)
+    assert study.families[0].verdict().startswith(told)
     assert study.families[0].a90 is None
 
 
 def test_a_place_where_defects_are_missed_shows_on_the_map():
     study = studied(Changed(limit=20, blind=SIDE // 2), kinds=["spot"], trials=200)
-    grid = blind_map(study)
+    grid = study.blind_map()
     assert grid[:, :5].mean() > 0.2
     assert grid[:, 11:].mean() < 0.0
     assert study.families[0].a90 > 20  # where it sees, it sees spots of 5 pixels

@@ -135,6 +135,9 @@ FAMILIES: dict[str, Family] = {
 }
 """Every family by name."""
 
+PLAIN_KINDS = tuple(name for name in FAMILIES if name not in ("cutpaste", "scar"))
+"""Those that a factory names; the others are CutPaste's."""
+
 
 def family_named(name: str) -> Family:
     """The family of that name.

@@ -5,10 +5,10 @@ Nothing here fits a detector or changes its threshold.
 
 from anomalib_lite.evaluation.pod.document import POD_FORMAT, read_pod, require_pod_of
 from anomalib_lite.evaluation.pod.photographs import Photographs, read_photographs
-from anomalib_lite.evaluation.pod.study import DEFAULT_KINDS, FamilyResult, PodStudy, run_study
+from anomalib_lite.evaluation.pod.result import FamilyResult, PodStudy
+from anomalib_lite.evaluation.pod.study import run_study
 
 __all__ = [
-    "DEFAULT_KINDS",
     "POD_FORMAT",
     "FamilyResult",
     "Photographs",

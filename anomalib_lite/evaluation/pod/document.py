@@ -12,8 +12,7 @@ import numpy as np
 from anomalib_lite.edge.errors import ModelFileError, SettingsError
 from anomalib_lite.edge.model_files.pod_fields import POD_FIELDS
 from anomalib_lite.edge.model_files.schema import Fields, Many, Number, Plain, Text, read_json
-from anomalib_lite.evaluation.pod.study import FamilyResult, PodStudy, blind_map
-from anomalib_lite.evaluation.pod.words import PROMISE, verdict
+from anomalib_lite.evaluation.pod.result import FamilyResult, PodStudy
 
 POD_FORMAT = "anomalib_lite.pod"
 POD_VERSION = 1
@@ -46,12 +45,12 @@ def to_document(study: PodStudy, model: Mapping[str, Any]) -> dict[str, Any]:
             "mm_per_pixel": study.mm_per_pixel,
             "bounds": "one-sided 95 %, profile likelihood with Firth's penalty, photographs as "
             "clusters",
-            "promise": PROMISE,
+            "promise": study.promise,
             "left_out": study.left_out,
             "families": [_figures(result, study.mm_per_pixel) for result in study.families],
         },
         "families": [_details(result) for result in study.families],
-        "missed_beyond_size": np.round(blind_map(study), 3).tolist(),
+        "missed_beyond_size": np.round(study.blind_map(), 3).tolist(),
     }
 
 
@@ -104,7 +103,7 @@ def _figures(result: FamilyResult, mm_per_pixel: float | None) -> dict[str, Any]
         "a50": _rounded(result.a50),
         "a90": _rounded(result.a90),
         "a90_95": _rounded(result.a90_95),
-        "words": verdict(result, mm_per_pixel),
+        "words": result.verdict(mm_per_pixel),
     }
 
 

@@ -13,8 +13,8 @@ from anomalib_lite.edge.errors import FrameError, SettingsError, SourceError
 from anomalib_lite.edge.runs.scoring import predict_frames
 from anomalib_lite.edge.sources import Source
 from anomalib_lite.evaluation.pod.photographs import read_photographs
-from anomalib_lite.evaluation.pod.study import FEWEST_TRIALS, FamilyResult, quick_family
-from anomalib_lite.evaluation.pod.words import size_words
+from anomalib_lite.evaluation.pod.result import FamilyResult
+from anomalib_lite.evaluation.pod.study import FEWEST_TRIALS, quick_family
 
 QUICK_KINDS = {"spot": "spots", "scratch": "scratches"}
 QUICK_CONTRAST = 30.0
@@ -62,12 +62,12 @@ def quick_line(detector: Detector, good: Source, *, seconds: float) -> str | Non
 def told(found: list[FamilyResult]) -> str:
     """`spots >= 9 px and scratches >= 3 x 40 px of contrast >= 30 are found in 90 % of places`."""
     seen = [
-        f"{QUICK_KINDS[result.kind]} >= {size_words(result, _smallest(result), None)}"
+        f"{QUICK_KINDS[result.kind]} >= {result.size_words(_smallest(result))}"
         for result in found
         if _smallest(result) is not None
     ]
     unseen = [
-        f"{QUICK_KINDS[result.kind]} up to {size_words(result, result.tried[1], None)} are not"
+        f"{QUICK_KINDS[result.kind]} up to {result.size_words(result.tried[1])} are not"
         for result in found
         if _smallest(result) is None
     ]

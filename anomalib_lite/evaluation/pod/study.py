@@ -4,106 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anomalib_lite.data.simulate.families import FAMILIES, Family, family_named
+from anomalib_lite.data.simulate.families import PLAIN_KINDS, Family, family_named
 from anomalib_lite.data.simulate.textures import TextureBank, procedural_textures, texture_folder
 from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.runs.scoring import Model
 from anomalib_lite.evaluation.pod.photographs import Photographs
-from anomalib_lite.evaluation.pod.trials import Bench, Trial
-from anomalib_lite.statistics.hit_miss import HitMissCurve, fit_hit_miss
+from anomalib_lite.evaluation.pod.result import FamilyResult, PodStudy
+from anomalib_lite.evaluation.pod.trials import Bench
+from anomalib_lite.statistics.hit_miss import fit_hit_miss
 
-DEFAULT_KINDS = tuple(name for name in FAMILIES if name not in ("cutpaste", "scar"))
 DEFAULT_CONTRAST = 40.0
 FEWEST_TRIALS = 40
 _LEAST_SIZE, _LEAST_DENT = 2.0, 4.0
 _PILOT_SIZES, _PILOT_EACH = 8, 3
 _BEYOND = 1.25  # the second half reaches that much further than the rise
 _TEXTURE_HW = (128, 128)
-_ENOUGH_TO_PROMISE = 29  # hits without a miss that show 90 % with 95 % confidence
-
-
-@dataclass(frozen=True, eq=False)
-class FamilyResult:
-    """What a study found of one family at one contrast.
-
-    Attributes:
-        kind: name of the family.
-        contrast: grey levels; None where the picture itself sets it.
-        trials: all of them.
-        curve: fitted to them.
-        refused: trials that did not fit the part.
-    """
-
-    kind: str
-    contrast: float | None
-    trials: list[Trial]
-    curve: HitMissCurve
-    refused: int = 0
-
-    @property
-    def tried(self) -> tuple[float, float]:
-        """Smallest and largest size, pixels."""
-        sizes = [trial.size for trial in self.trials]
-        return min(sizes), max(sizes)
-
-    @property
-    def hits(self) -> int:
-        """Trials that were found."""
-        return sum(trial.hit for trial in self.trials)
-
-    @property
-    def a50(self) -> float | None:
-        """Size found in half of the trials, pixels; None outside the sizes tried."""
-        return self._inside(self.curve.size_at(0.5))
-
-    @property
-    def a90(self) -> float | None:
-        """Size found in nine of ten, pixels; None where it is not reached."""
-        return self._inside(self.curve.size_at(0.9))
-
-    @property
-    def a90_95(self) -> float | None:
-        """Its upper 95 % bound, pixels; None where there is none."""
-        return None if self.a90 is None else self.curve.upper_size_at(0.9)
-
-    def _inside(self, size: float | None) -> float | None:
-        """A curve says nothing about sizes that nobody tried."""
-        low, high = self.tried
-        return None if size is None or not 0.5 * low <= size <= high else size
-
-    @property
-    def slenderness(self) -> float:
-        """Length over width of its lines; 0 for compact ones."""
-        return FAMILIES[self.kind].slenderness
-
-
-@dataclass(frozen=True, eq=False)
-class PodStudy:
-    """All families of a study.
-
-    Attributes:
-        families: results, in the order asked for.
-        photographs: what they were made on.
-        left_out: kind -> why it could not be tried.
-        mm_per_pixel: of the frames; None where it was not said.
-    """
-
-    families: list[FamilyResult]
-    photographs: Photographs
-    left_out: dict[str, str] = field(default_factory=dict)
-    mm_per_pixel: float | None = None
 
 
 def run_study(
     model: Model,
     photographs: Photographs,
     *,
-    kinds: Sequence[str] = DEFAULT_KINDS,
+    kinds: Sequence[str] = PLAIN_KINDS,
     contrasts: Sequence[float] = (DEFAULT_CONTRAST,),
     trials: int = 100,
     textures: str | None = None,
@@ -213,36 +138,6 @@ def _result(bench: Bench) -> FamilyResult:
     size, hit, photograph = bench.arrays()
     curve = fit_hit_miss(size, hit, photograph)
     return FamilyResult(bench.family.name, bench.contrast, bench.trials, curve, len(bench.refused))
-
-
-def blind_map(study: PodStudy, cells: int = 16) -> NDArray[np.float64]:
-    """How much more often small defects are missed than their size explains, `(cells, cells)`.
-
-    Over the picture, from top left; 0.3 means that of ten defects three more are missed than
-    elsewhere. A few trials cannot show much: each cell is drawn towards 0 as by three trials.
-    """
-    places, excess = [], []
-    for result in study.families:
-        if not result.curve.usable:
-            continue
-        expected = result.curve.probability(np.array([trial.size for trial in result.trials]))
-        for trial, chance in zip(result.trials, expected, strict=True):
-            places.append(trial.place_yx)
-            excess.append(chance - trial.hit)
-    if not places:
-        return np.zeros((cells, cells))
-    centres = (np.arange(cells) + 0.5) / cells
-    y, x = np.array(places).T
-    near_y = np.exp(-0.5 * ((centres[:, None] - y) / 0.07) ** 2)
-    near_x = np.exp(-0.5 * ((centres[:, None] - x) / 0.07) ** 2)
-    summed = (near_y * np.array(excess)) @ near_x.T
-    grid: NDArray[np.float64] = summed / (near_y @ near_x.T + 3.0)
-    return grid
-
-
-def enough_hits(result: FamilyResult) -> bool:
-    """Whether so many were found without a miss that 90 % is shown with 95 % confidence."""
-    return result.hits == len(result.trials) >= _ENOUGH_TO_PROMISE
 
 
 def _check(contrasts: Sequence[float], trials: int, mm_per_pixel: float | None) -> None:

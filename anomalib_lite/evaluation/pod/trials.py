@@ -62,7 +62,7 @@ class Bench:
     until: float | None = None
     trials: list[Trial] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    _waiting: int = 0
+    _asked: int = 0
 
     def largest(self) -> float:
         """Size that most photographs can still hold, pixels."""
@@ -96,17 +96,15 @@ class Bench:
         )
 
     def _made(self, size: float) -> tuple[float, int, tuple[float, float], Frame] | None:
-        number = len(self.trials) + len(self.refused) + self._waiting
+        number, self._asked = self._asked, self._asked + 1
         index = number % len(self.photographs)
         item = self.photographs[index]
         # The family's name is part of the seed, so that families are not put on the same places.
         rng = np.random.default_rng([self.seed, *self.family.name.encode(), number])
         request = DefectRequest(kind=self.family.name, size=size, contrast=self.contrast)
-        self._waiting += 1
         try:
             defect = put_defect(item.frame, request, rng, part=item.part, textures=self.textures)
         except SettingsError as error:
-            self._waiting -= 1
             self.refused.append(str(error))
             return None
         height, width = item.frame.shape[:2]
@@ -120,6 +118,5 @@ class Bench:
             found = predict_frames(self.model, [frame for *_, frame in made])
         except FrameError as error:
             raise SettingsError(f"photographs cannot be judged together: {error}") from error
-        self._waiting -= len(made)
         for (size, index, place, _), verdict in zip(made, found, strict=True):
             self.trials.append(Trial(size, verdict.is_anomalous, index, place))
