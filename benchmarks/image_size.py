@@ -18,17 +18,17 @@ import numpy as np
 from real_sets import SETS, SHARED
 
 from anomalib_lite import Detector, EdgeModel
-from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.edge import InputSpec, prepare, read_frame
 from anomalib_lite.edge.sources import open_good_images
 from anomalib_lite.metrics.image import auroc
+from anomalib_lite.statistics.spread import spread
 from anomalib_lite.system.threads import use_threads
 from anomalib_lite.tuning.exported import Judge
 from anomalib_lite.tuning.good_frames import look_at_sizes, of_reference, read_good_frames
 from anomalib_lite.tuning.held_out import MOST_HELD_OUT
 from anomalib_lite.tuning.image_size import gains
 from anomalib_lite.tuning.judging import Judgement
-from anomalib_lite.tuning.latency import interleaved_ms
+from anomalib_lite.tuning.latency import frame_ms
 from anomalib_lite.tuning.sizes import candidates, shown
 
 IMAGES = 100
@@ -72,7 +72,7 @@ def measure(name: str, options: argparse.Namespace, scratch: Path) -> None:
             break
         if climbing:
             taken, best = judged, size
-    times = interleaved_ms(models)
+    times = frame_ms(models)
     for size, cells in rows.items():
         mark = " (chosen)" if size == best else ""
         print(f"| {name} | {shown(size)}{mark} | {' | '.join(cells)} | {times[size]:.1f} |")

@@ -210,18 +210,14 @@ def _fit(
     """Fit the winner on all images, calibrate, save and export behind the parity gate."""
     from anomalib_lite.cli.export import report_export
     from anomalib_lite.cli.fit import report_fit
-    from anomalib_lite.detector.detector import Detector
 
     wanted = best.configuration
-    fitted = Detector(
-        wanted.detector,
-        backbone=wanted.backbone,
+    fitted = wanted.create(
         weights=bench.weights,
         image_size=bench.spec_at(wanted.size_hw),
         max_false_reject=max_false_reject,
         seed=bench.seed,
         device=bench.device,
-        **wanted.settings,
     )
     with progress_bar() as progress:
         fitted.fit(source, progress=progress, group_by=group_by)

@@ -1,18 +1,10 @@
-"""Some frames of a source: named by their places, or evenly spread over it."""
+"""Some frames of a source, named by their places."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anomalib_lite.edge.sources import Job, Source
-
-
-def spread(total: int, images: int) -> NDArray[np.int64]:
-    """Indices of so many of `total` images, evenly spread, ascending."""
-    return np.unique(np.linspace(0, total - 1, min(images, total)).round().astype(np.int64))
 
 
 class ChosenFrames:

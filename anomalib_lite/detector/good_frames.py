@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from anomalib_lite.backbones import Backbone
 from anomalib_lite.data.grouping import AUTO
-from anomalib_lite.detector.chosen_frames import ChosenFrames, spread
+from anomalib_lite.detector.chosen_frames import ChosenFrames
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.detector.independence import look_through
 from anomalib_lite.detector.training_record import FittedData, ImageRecord, image_id
@@ -17,6 +17,7 @@ from anomalib_lite.edge.errors import SettingsError, telling_reasons
 from anomalib_lite.edge.inputs import Inputs
 from anomalib_lite.edge.sources import Source
 from anomalib_lite.export.lowering import GoodFrame, GoodFrames
+from anomalib_lite.statistics.spread import spread
 
 _MOST = 1000
 """Frames of a folder that are used: 1,000 can promise 0.1 %."""

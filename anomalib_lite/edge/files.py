@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.runs.file_lock import is_same_file, try_lock
@@ -66,6 +68,12 @@ def write_bytes_atomic(path: str | Path, data: bytes, *, durable: bool = True) -
     """Write `data` to `path` atomically; arguments and errors as for `atomic_path`."""
     with atomic_path(path, durable=durable) as temporary, temporary.open("wb") as stream:
         stream.write(data)
+
+
+def write_json(path: str | Path, content: dict[str, Any]) -> None:
+    """Plain JSON types, UTF-8, atomically; NaN and infinity are refused."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes_atomic(path, (text + "\n").encode())
 
 
 def replace_durably(draft: Path, target: Path) -> None:

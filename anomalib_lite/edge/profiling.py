@@ -19,6 +19,7 @@ from anomalib_lite.edge.errors import SettingsError
 from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.model_files.whole_file import cannot_open
 from anomalib_lite.edge.quiet import import_onnxruntime
+from anomalib_lite.edge.running.onnxruntime_engine import session_options
 
 TOP = 10
 _WARM_UP = 5
@@ -116,7 +117,7 @@ def profile_graph(
     count = checked_threads(threads)
     given = prepared if isinstance(prepared, Mapping) else {FRAMES: prepared}
     with tempfile.TemporaryDirectory() as folder:
-        options = _options(onnxruntime, count)
+        options = session_options(onnxruntime, count)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder, "nodes"))
         try:
@@ -194,7 +195,9 @@ def machine_gflops(threads: int, *, repeats: int = 50) -> float:
     """What two float32 matrices of 512x512 multiply at in ONNX Runtime, at best, GFLOP/s."""
     onnxruntime = import_onnxruntime()
     session = onnxruntime.InferenceSession(
-        _product_model(_SIDE), _options(onnxruntime, threads), providers=["CPUExecutionProvider"]
+        _product_model(_SIDE),
+        session_options(onnxruntime, threads),
+        providers=["CPUExecutionProvider"],
     )
     one = np.random.default_rng(0).standard_normal((_SIDE, _SIDE), dtype=np.float32)
     best = math.inf
@@ -203,14 +206,6 @@ def machine_gflops(threads: int, *, repeats: int = 50) -> float:
         session.run(None, {"a": one, "b": one})
         best = min(best, time.perf_counter() - started)
     return 2 * _SIDE**3 / best / 1e9
-
-
-def _options(onnxruntime: Any, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return options
 
 
 def _by_kind(nodes: Sequence[NodeTime], total: float) -> tuple[KindTime, ...]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError
-from anomalib_lite.edge.files import write_bytes_atomic
+from anomalib_lite.edge.files import write_bytes_atomic, write_json
 from anomalib_lite.edge.pictures.file import limited_megapixels
 from anomalib_lite.edge.runs.ownership import owned
 from anomalib_lite.evaluation.execute import execute
 from anomalib_lite.evaluation.plan import PlannedRun, make_plan
 from anomalib_lite.evaluation.settings import EvaluationSettings
-from anomalib_lite.evaluation.store import RunStore, read_record, write_json
+from anomalib_lite.evaluation.store import RunStore, read_record
 from anomalib_lite.evaluation.summary import summarise, to_csv
 from anomalib_lite.evaluation.tables import to_markdown
 from anomalib_lite.scorers import Progress

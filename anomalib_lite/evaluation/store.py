@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from anomalib_lite.edge.errors import AnomalibLiteError, SettingsError
-from anomalib_lite.edge.files import atomic_path, write_bytes_atomic
+from anomalib_lite.edge.files import atomic_path, write_bytes_atomic, write_json
 from anomalib_lite.evaluation.execute import RunResult
 from anomalib_lite.evaluation.plan import PlannedRun, digest_settings
 
@@ -108,12 +108,6 @@ def read_record(path: Path) -> dict[str, Any]:
         raise AnomalibLiteError(
             f"{path}: not a record of a run ({type(error).__name__}); delete it to run it again"
         ) from error
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Plain JSON types, UTF-8, atomically; NaN and infinity are refused."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomic(path, (text + "\n").encode())
 
 
 def dump_line(content: dict[str, Any]) -> str:

@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.data.grouping import AUTO
 from anomalib_lite.data.simulate import simulate_among
-from anomalib_lite.detector.chosen_frames import ChosenFrames, spread
+from anomalib_lite.detector.chosen_frames import ChosenFrames
+from anomalib_lite.detector.frame_looks import share_aspect
 from anomalib_lite.detector.image_stream import ImageStream, require_rereadable
 from anomalib_lite.detector.independence import GroupBy, chosen, look_through
 from anomalib_lite.edge.errors import FitError, FrameError, telling_reasons
 from anomalib_lite.edge.frames import Frame
 from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.edge.sources import Source, read_ahead
+from anomalib_lite.statistics.spread import spread
 
 FEWEST = 5
 _LOOKED_AT = 12
-_SAME_ASPECT = 1.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +102,7 @@ def look_at_sizes(source: Source) -> tuple[tuple[int, int], bool]:
     if not found:
         with telling_reasons(skipped):
             raise FitError(f"{source.name}: no good image can be used")
-    aspects = [columns / rows for rows, columns in found]
-    return found[0], max(aspects) <= _SAME_ASPECT * min(aspects)
+    return found[0], share_aspect(found)
 
 
 def read_good_frames(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.detector.detector import Detector
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress
+from anomalib_lite.statistics.spread import spread
 from anomalib_lite.tuning.good_frames import GoodFrames
 
 MOST_HELD_OUT = 64

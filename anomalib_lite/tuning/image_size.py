@@ -31,7 +31,7 @@ from anomalib_lite.tuning.good_frames import (
 )
 from anomalib_lite.tuning.held_out import MOST_HELD_OUT
 from anomalib_lite.tuning.judging import Judgement, standard_error
-from anomalib_lite.tuning.latency import interleaved_ms
+from anomalib_lite.tuning.latency import frame_ms
 from anomalib_lite.tuning.sizes import candidates, cell_px, shown
 
 _FITTED = 100
@@ -170,7 +170,7 @@ def choose_image_size(
         progress("judging image sizes", len(fine), len(fine))
         if size_hw is None:
             raise FitError(f"no image size can be tried: {next(iter(failed.values()))}")
-        times = interleaved_ms({size: found.model for size, found in judged.items()})
+        times = frame_ms({size: found.model for size, found in judged.items()})
     tried = tuple(
         TriedSize(size, cell_px(fine[size], frame_hw), found.judgement, times[size])
         for size, found in judged.items()

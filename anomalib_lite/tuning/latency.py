@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from anomalib_lite.edge.errors import AnomalibLiteError
 from anomalib_lite.edge.model import EdgeModel
+from anomalib_lite.edge.running.timing import interleaved_ms
 from anomalib_lite.scorers import Progress
 from anomalib_lite.scorers.base import no_progress
 
@@ -21,27 +22,20 @@ _OPEN_AT_ONCE = 6
 Key = TypeVar("Key")
 
 
-def interleaved_ms(
+def frame_ms(
     models: Mapping[Key, EdgeModel], *, rounds: int = ROUNDS, progress: Progress = no_progress
 ) -> dict[Key, float]:
-    """Median time of a prepared frame in each file, milliseconds.
-
-    All take turns, so that a machine that slows down for a while slows all of them down.
+    """Median time of a prepared frame in each file, milliseconds; all take turns.
 
     Args:
         models: open edge files.
         rounds: timed frames of each.
         progress: called with stage, rounds done, rounds in total.
     """
-    frames = {key: _frame(model) for key, model in models.items()}
-    times: dict[Key, list[float]] = {key: [] for key in models}
-    for done in range(WARM_UP + rounds):
-        for key, model in models.items():
-            started = time.perf_counter()
-            model.run(frames[key])
-            times[key].append(time.perf_counter() - started)
-        progress("timing exported files", done + 1, WARM_UP + rounds)
-    return {key: 1e3 * float(np.median(found[WARM_UP:])) for key, found in times.items()}
+    calls = {key: partial(model.run, _frame(model)) for key, model in models.items()}
+    return interleaved_ms(
+        calls, rounds=rounds, warm_up=WARM_UP, progress=partial(progress, "timing exported files")
+    )
 
 
 def time_files(
@@ -66,7 +60,7 @@ def time_files(
     found = []
     for done, group in enumerate(groups or [[]]):
         progress("timing exported files", done, len(groups))
-        found.append(interleaved_ms({**anchor, **_opened(files, group, threads)}))
+        found.append(frame_ms({**anchor, **_opened(files, group, threads)}))
     if not anchor:
         return {key: ms for times in found for key, ms in times.items()}
     common = float(np.median([times[keys[0]] for times in found]))

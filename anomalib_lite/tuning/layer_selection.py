@@ -28,7 +28,6 @@ from torch import Tensor
 
 from anomalib_lite.backbones import create_backbone
 from anomalib_lite.backbones.base import register_backbone
-from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.detector.image_stream import ImageStream
 from anomalib_lite.edge.errors import FitError, telling_reasons
 from anomalib_lite.edge.prepare import InputSpec
@@ -36,6 +35,7 @@ from anomalib_lite.edge.sources import SourceLike, open_good_images
 from anomalib_lite.scorers import FeatureStream, Progress
 from anomalib_lite.scorers.base import no_progress
 from anomalib_lite.statistics.covariance import ledoit_wolf
+from anomalib_lite.statistics.spread import spread
 
 STRIDES = (4, 16)
 """Coarsest-to-finest range of layers that are considered, input pixels per cell."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError, SettingsError
-from anomalib_lite.edge.files import write_bytes_atomic
+from anomalib_lite.edge.files import write_json
 from anomalib_lite.tuning.grid import Configuration
 from anomalib_lite.tuning.trials import TrialRecord
 
@@ -42,7 +42,7 @@ class TrialStore:
                     f"{folder} holds trials; go on with --resume, or choose another --out"
                 )
             _compare(folder, _read(path), json.loads(json.dumps(settings)))
-        _write(path, settings)
+        write_json(path, settings)
 
     def file(self, configuration: Configuration) -> Path:
         """Where the exported file of a trial lies until it is timed."""
@@ -60,7 +60,7 @@ class TrialStore:
 
     def keep(self, record: TrialRecord, rung: int) -> None:
         """Write a finished trial."""
-        _write(self._record(record.configuration, rung), record.to_dict())
+        write_json(self._record(record.configuration, rung), record.to_dict())
 
     def milliseconds(self) -> dict[tuple[str, str], float] | None:
         """Times of the files by `(key, engine)`, or None before they were measured."""
@@ -75,7 +75,7 @@ class TrialStore:
     def keep_milliseconds(self, times: dict[tuple[str, str], float]) -> None:
         """Write the times, and remove the files, which are as large as all else together."""
         found = [{"key": key, "engine": engine, "ms": ms} for (key, engine), ms in times.items()]
-        _write(self.folder / "milliseconds.json", {"ms": found})
+        write_json(self.folder / "milliseconds.json", {"ms": found})
         for path in self.folder.glob("*.onnx"):
             path.unlink(missing_ok=True)
 
@@ -92,11 +92,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path) -> AnomalibLiteError:
     return AnomalibLiteError(f"{path}: not a record of a trial; delete it to run it again")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes_atomic(path, (text + "\n").encode())
 
 
 def _compare(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from anomalib_lite.data.sample import Sample
-from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.edge.errors import AnomalibLiteError, FitError, FrameError
 from anomalib_lite.edge.frames import Frame, read_frame
 from anomalib_lite.edge.model import EdgeModel
 from anomalib_lite.edge.prepare import InputSpec, prepare
 from anomalib_lite.metrics.image import auroc
+from anomalib_lite.statistics.spread import spread
 from anomalib_lite.tuning.exported import Judge
 from anomalib_lite.tuning.good_frames import GoodFrames, of_reference
 from anomalib_lite.tuning.grid import Configuration

@@ -5,9 +5,9 @@ import pytest
 
 from anomalib_lite import Detector, InputSpec
 from anomalib_lite.data.parts import render
-from anomalib_lite.detector.chosen_frames import spread
 from anomalib_lite.edge import FitError, SettingsError
 from anomalib_lite.edge.sources import ArraySource
+from anomalib_lite.statistics.spread import spread
 from anomalib_lite.tuning.good_frames import (
     GoodFrames,
     look_at_sizes,

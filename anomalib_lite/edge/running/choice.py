@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from anomalib_lite.edge.errors import AnomalibLiteError, ModelFileError
 from anomalib_lite.edge.files import sha256_file
 from anomalib_lite.edge.quiet import import_onnxruntime
 from anomalib_lite.edge.running.cache import remember, remembered
+from anomalib_lite.edge.running.timing import interleaved_ms
 
 _ROUNDS = 15
 _LONGEST_S = 1.5
@@ -78,27 +77,12 @@ def choose_engine(
     if not ready:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise ModelFileError(f"{path}: no engine of this machine reproduces it ({reasons})")
-    times = _measured(ready)
+    found = interleaved_ms(ready, rounds=_ROUNDS, longest_s=_LONGEST_S)
+    times = {name: round(ms, 3) for name, ms in found.items()}
     chosen = EngineChoice(min(times, key=lambda name: times[name]), times, refused, False)
     document = {"engine": chosen.engine, "milliseconds": times, "refused": refused}
     remember(place, {**document, "format": _FORMAT})
     return chosen
-
-
-def _measured(ready: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median milliseconds of each, taken in turns so that a busy moment falls on all alike."""
-    for call in ready.values():
-        call()
-    found: dict[str, list[float]] = {name: [] for name in ready}
-    until = time.perf_counter() + _LONGEST_S
-    for turn in range(_ROUNDS):
-        for name, call in ready.items():
-            start = time.perf_counter()
-            call()
-            found[name].append(time.perf_counter() - start)
-        if turn and time.perf_counter() > until:
-            break
-    return {name: round(median(times) * 1e3, 3) for name, times in found.items()}
 
 
 def _from_document(document: dict[str, Any] | None, names: Sequence[str]) -> EngineChoice | None:

@@ -49,7 +49,7 @@ class OnnxRuntimeEngine:
         onnxruntime = import_onnxruntime()
         self.rounding = 1.0 if provider is None else provider.rounding
         self.threads = checked_threads(threads)
-        options = _options(onnxruntime, self.threads, allow_spinning)
+        options = session_options(onnxruntime, self.threads, allow_spinning=allow_spinning)
         self._path = path
         file = read_model(path)
         self.metadata = file.metadata[METADATA_KEY]
@@ -89,7 +89,7 @@ class OnnxRuntimeEngine:
         return checked_outputs(Outputs(score, anomaly_map, extra), len(given[FRAMES]), self._path)
 
 
-def _options(onnxruntime: Any, threads: int, allow_spinning: bool) -> Any:
+def session_options(onnxruntime: Any, threads: int, *, allow_spinning: bool = True) -> Any:
     """Session options: quiet, with so many threads, and an arena that grows by what is asked."""
     if not isinstance(allow_spinning, bool):
         raise SettingsError(f"allow_spinning is {allow_spinning!r}; choose True or False")

@@ -8,7 +8,7 @@ speed unnoticed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +95,7 @@ def provider_of(engine: str, options: Mapping[str, Any] | None = None) -> Provid
             f"engine {engine}: this ONNX Runtime has no {short}; install onnxruntime-gpu in place "
             "of onnxruntime, or use the engine onnxruntime"
         )
-    return Provider(
-        known.engine,
-        known.library_name,
-        {**known.options, **(options or {})},
-        known.rounding,
-        known.keeps_engines,
-    )
+    return replace(known, options={**known.options, **(options or {})})
 
 
 def _make(folder: Path) -> None:

@@ -79,11 +79,12 @@ def map_drift(got: Sequence[Outputs], want: Sequence[Outputs]) -> float:
     """
     shares = []
     for found, expected in zip(got, want, strict=True):
-        for values, wanted in ((found.anomaly_map, expected.anomaly_map),):
-            flat = values.reshape(len(values), -1).astype(np.float64)
-            sought = wanted.reshape(len(wanted), -1).astype(np.float64)
-            scale = np.maximum(np.abs(sought).mean(axis=1), 1e-12)
-            shares.append(np.abs(flat - sought).mean(axis=1) / scale)
+        flat, sought = (
+            side.anomaly_map.reshape(len(side.score), -1).astype(np.float64)
+            for side in (found, expected)
+        )
+        scale = np.maximum(np.abs(sought).mean(axis=1), 1e-12)
+        shares.append(np.abs(flat - sought).mean(axis=1) / scale)
         scores = np.abs(found.score - expected.score) / np.maximum(np.abs(expected.score), 1e-12)
         shares.append(scores.astype(np.float64))
     mean = float(np.concatenate(shares).mean())

@@ -28,6 +28,7 @@ from anomalib_lite.export.lowering.quantise import Quantiser, blocks_of
 from anomalib_lite.export.lowering.recalibrate import Recalibrated, recalibrate
 from anomalib_lite.export.lowering.request import GoodFrame, GoodFrames, Limits, stack
 from anomalib_lite.export.lowering.running import Run, outputs_of, runner
+from anomalib_lite.scorers.base import Progress, no_progress
 
 BF16_ENGINE = "openvino-bf16"
 _ALLOWED_DRIFT = {"int8": (0.02, 0.01, 0.005), "fp16": (0.002, 0.001)}
@@ -35,11 +36,6 @@ _ALLOWED_DRIFT = {"int8": (0.02, 0.01, 0.005), "fp16": (0.002, 0.001)}
 
 _MOST_DEFECTS = 96
 _MOST_TRIED_ON = 4
-Progress = Callable[[str, int, int], None]
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Lowering:
     precision: str
     good: GoodFrames
     limits: Limits = field(default_factory=Limits)
-    progress: Progress = field(default=_silent, compare=False)
+    progress: Progress = field(default=no_progress, compare=False)
 
 
 @dataclass(frozen=True)

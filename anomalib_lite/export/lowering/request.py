@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_lite.edge.errors import SettingsError, did_you_mean
+from anomalib_lite.statistics.spread import spread
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
@@ -61,7 +62,7 @@ class GoodFrames:
         order = sorted(range(count), key=lambda index: not self.frames[index].learnt)
         learnt = sum(frame.learnt for frame in self.frames)
         pool = order[:learnt] if learnt >= wanted else order
-        chosen = {pool[place] for place in _spread(len(pool), wanted)}
+        chosen = {pool[place] for place in spread(len(pool), wanted)}
         choosing = [self.frames[index] for index in sorted(chosen)]
         judging = [frame for index, frame in enumerate(self.frames) if index not in chosen]
         return choosing, judging
@@ -98,8 +99,3 @@ def checked_precision(precision: str) -> str:
 def stack(frames: Sequence[GoodFrame]) -> NDArray[np.uint8]:
     """Their pixels as one batch `(n, h, w, 3)`."""
     return np.stack([frame.prepared for frame in frames])
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """So many places out of `count`, evenly."""
-    return [int(place) for place in np.linspace(0, count - 1, wanted).round()]

@@ -12,6 +12,7 @@ from anomalib_lite.edge.cpu import default_threads
 from anomalib_lite.edge.inputs import FRAMES, Prepared
 from anomalib_lite.edge.outputs import STANDARD_OUTPUTS, Outputs
 from anomalib_lite.edge.quiet import import_onnxruntime
+from anomalib_lite.edge.running.onnxruntime_engine import session_options
 
 Run = Callable[[Prepared], Outputs]
 _AT_ONCE = 4
@@ -20,10 +21,7 @@ _AT_ONCE = 4
 def runner(model: Any, *, threads: int | None = None) -> Run:
     """An `onnx.ModelProto` as a function of prepared frames, by ONNX Runtime."""
     onnxruntime = import_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads or default_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(onnxruntime, threads or default_threads(), allow_spinning=False)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
