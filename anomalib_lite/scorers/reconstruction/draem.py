@@ -31,8 +31,9 @@ from anomalib_lite.scorers.reconstruction.likeness import (
     focal_loss,
     mean_inside,
 )
-from anomalib_lite.scorers.reconstruction.trained import Loss, TrainedOnPixels, check_course
+from anomalib_lite.scorers.reconstruction.trained import Loss, TrainedOnPixels
 from anomalib_lite.scorers.registry import register_scorer
+from anomalib_lite.scorers.training.course import check_course
 from anomalib_lite.scorers.training.loop import Schedule
 
 WIDTHS = (1.0, 0.5, 0.25, 0.125)
@@ -86,7 +87,7 @@ class Draem(TrainedOnPixels):
         if width not in WIDTHS:
             raise SettingsError(f"width is {width}; choose 1.0, 0.5, 0.25 or 0.125")
         # Batch norm has nothing to learn from one picture.
-        check_course(steps, minutes, batch_size, learning_rate, smallest_batch=2)
+        check_course(steps, minutes, learning_rate, batch_size, smallest_batch=2)
         self.width = float(width)
         self.steps = steps
         self.minutes = minutes

@@ -16,8 +16,9 @@ from anomalib_lite.scorers.image_score import (
 )
 from anomalib_lite.scorers.reconstruction.autoencoder import LEAST_SIDE, PictureAutoencoder
 from anomalib_lite.scorers.reconstruction.likeness import StructuralSimilarity, mean_inside
-from anomalib_lite.scorers.reconstruction.trained import Loss, TrainedOnPixels, check_course
+from anomalib_lite.scorers.reconstruction.trained import Loss, TrainedOnPixels
 from anomalib_lite.scorers.registry import register_scorer
+from anomalib_lite.scorers.training.course import check_course
 from anomalib_lite.scorers.training.loop import Schedule, fall_at_the_end
 
 _RATE = 1e-3
@@ -61,7 +62,7 @@ class Reconstruction(TrainedOnPixels):
         super().__init__()
         if not (type(bottleneck) is int and bottleneck >= 1):
             raise SettingsError(f"bottleneck is {bottleneck}; choose 1 or more")
-        check_course(steps, minutes, batch_size, learning_rate)
+        check_course(steps, minutes, learning_rate, batch_size)
         self.bottleneck = bottleneck
         self.steps = steps
         self.minutes = minutes

@@ -225,19 +225,3 @@ def drawn(indices: Sequence[int], batch_size: int, seed: int, step: int) -> Iter
 
 def _arrange(network: nn.Module, layout: torch.memory_format) -> None:
     network.to(memory_format=layout)  # type: ignore[call-overload]
-
-
-def check_course(
-    steps: int | None,
-    minutes: float | None,
-    batch_size: int,
-    learning_rate: float | None,
-    smallest_batch: int = 1,
-) -> None:
-    """Refuse settings of a training that make no sense; raises `SettingsError`."""
-    if not (type(batch_size) is int and batch_size >= smallest_batch):
-        raise SettingsError(f"batch_size is {batch_size}; choose {smallest_batch} or more")
-    if learning_rate is not None and not 0 < learning_rate < math.inf:
-        raise SettingsError(f"learning_rate is {learning_rate}; choose a rate above 0")
-    if steps is not None or minutes is not None:
-        Budget(steps, minutes)

@@ -7,7 +7,6 @@ autoencoder, which knows how parts belong together, the arrangement is.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from anomalib_lite.scorers.student_teacher.efficientad_networks import (
 from anomalib_lite.scorers.student_teacher.efficientad_parts import Course, Networks
 from anomalib_lite.scorers.student_teacher.efficientad_training import Lesson
 from anomalib_lite.scorers.student_teacher.efficientad_variants import VARIANTS, EfficientAdSize
+from anomalib_lite.scorers.training.course import check_rate
 from anomalib_lite.scorers.training.loop import Budget, step_seed, train
 from anomalib_lite.scorers.training.teacher_cache import TEACHER_CACHE_BYTES
 from anomalib_lite.system.devices import put, put_module
@@ -99,8 +99,7 @@ class EfficientAd(Scorer):
             raise SettingsError(f"size is {size!r}; choose S, M or edge")
         if hard_quantile is not None and not 0 <= hard_quantile < 1:
             raise SettingsError(f"hard_quantile is {hard_quantile}; choose 0 to below 1")
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
-            raise SettingsError(f"learning_rate is {learning_rate}; choose a rate above 0")
+        check_rate(learning_rate)
         self.size: EfficientAdSize = size
         self.steps = steps
         self.minutes = minutes

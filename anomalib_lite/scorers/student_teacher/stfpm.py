@@ -25,6 +25,7 @@ from anomalib_lite.scorers.image_score import (
 )
 from anomalib_lite.scorers.registry import register_scorer
 from anomalib_lite.scorers.smoothing import EnlargeAndBlur
+from anomalib_lite.scorers.training.course import check_course
 from anomalib_lite.scorers.training.loop import (
     Budget,
     Shuffled,
@@ -80,12 +81,7 @@ class Stfpm(Scorer):
         top_share: float = TOP_SHARE,
     ) -> None:
         super().__init__()
-        if not (type(batch_size) is int and batch_size >= 2):
-            raise SettingsError(f"batch_size is {batch_size}; choose 2 or more")
-        if learning_rate is not None and not 0 < learning_rate < math.inf:
-            raise SettingsError(f"learning_rate is {learning_rate}; choose a rate above 0")
-        if steps is not None or minutes is not None:
-            Budget(steps, minutes)
+        check_course(steps, minutes, learning_rate, batch_size, smallest_batch=2)
         self.student = student
         self.steps = steps
         self.minutes = minutes

@@ -1,8 +1,5 @@
 """The plain autoencoder: its map, its training, its files."""
 
-import os
-import signal
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +8,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from anomalib_lite import Detector
 from anomalib_lite.edge.errors import SettingsError
-from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.scorers import create_scorer
 from anomalib_lite.scorers.reconstruction.autoencoder import PictureAutoencoder
 
@@ -112,21 +108,6 @@ def test_bfloat16_is_for_the_training_alone(good_frames):
     assert {item.dtype for item in half.network.parameters()} == {torch.float32}
 
 
-def test_an_interrupted_fit_resumes_to_the_same_bytes(fitted, good_frames, tmp_path):
-    def press(stage, done, total):
-        if stage.startswith("training") and done == 1:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    stopped = detector().fit(good_frames, progress=press, checkpoint=tmp_path / "state")
-    assert stopped.scorer.stopped_early
-    resumed = detector().fit(good_frames, checkpoint=tmp_path / "state", resume=True)
-    first, second = (
-        fitted.save(tmp_path / "a.safetensors"),
-        resumed.save(tmp_path / "b.safetensors"),
-    )
-    assert first.read_bytes() == second.read_bytes()
-
-
 @pytest.mark.parametrize("size", [SIDE, (45, 70)])
 def test_files_and_the_exported_graph_keep_the_score(good_frames, scratched, size, tmp_path):
     made = detector(image_size=size).fit(good_frames)
@@ -134,23 +115,6 @@ def test_files_and_the_exported_graph_keep_the_score(good_frames, scratched, siz
     assert again.scorer.settings() == made.scorer.settings()
     assert again.predict(scratched[0]).score == made.predict(scratched[0]).score
     assert made.export(tmp_path / "part.onnx").parity.passed
-
-
-def test_pixels_outside_the_region_of_interest_change_nothing(good_frames):
-    mask = np.zeros((96, 96), np.uint8)
-    mask[16:80, 16:80] = 255
-    spec = InputSpec(height=48, width=48).with_roi(mask)
-
-    def fit(frames):
-        return detector(image_size=spec, steps=2).fit(frames)
-
-    painted = [frame.copy() for frame in good_frames]
-    for index, frame in enumerate(painted):
-        frame[:10] = 20 * index
-    one = fit(painted)
-    assert one.predict(good_frames[0]).score == fit(good_frames).predict(good_frames[0]).score
-    anomaly_map = one.run(np.stack([frame[:48, :48] for frame in good_frames[:1]])).anomaly_map
-    assert (anomaly_map[0][~spec.roi] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -165,11 +129,6 @@ def test_pixels_outside_the_region_of_interest_change_nothing(good_frames):
 def test_settings_without_sense_are_refused(settings, message):
     with pytest.raises(SettingsError, match=message):
         create_scorer("reconstruction", **settings)
-
-
-def test_a_picture_that_cannot_be_halved_is_refused():
-    with pytest.raises(SettingsError, match="image size of at least 32"):
-        detector(image_size=(31, 64))
 
 
 def test_the_budget_defaults_to_two_hundred_passes():

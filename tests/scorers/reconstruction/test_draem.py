@@ -1,7 +1,5 @@
 """DRAEM against slow float64 references, and from good images to files."""
 
-import os
-import signal
 from itertools import pairwise
 
 import cv2
@@ -21,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from anomalib_lite import Detector
 from anomalib_lite.data.simulate import paste_textures, procedural_textures
 from anomalib_lite.edge.errors import FitError, SettingsError
-from anomalib_lite.edge.prepare import InputSpec
 from anomalib_lite.scorers import FitContext, create_scorer
 from anomalib_lite.scorers.reconstruction import draem
 from anomalib_lite.scorers.reconstruction.draem_networks import (
@@ -258,24 +255,6 @@ def test_a_place_of_the_map_looks_at_that_place(size_hw, place, rng):
     assert np.abs(np.subtract(peak, place)).max() <= 4
 
 
-def test_an_interrupted_fit_resumes_to_the_same_bytes(fitted, good_frames, tmp_path):
-    def press(stage, done, total):
-        if stage.startswith("training") and done == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    torch.manual_seed(77)
-    before = torch.get_rng_state()
-    stopped = detector().fit(good_frames, progress=press, checkpoint=tmp_path / "state")
-    assert stopped.scorer.stopped_early
-    resumed = detector().fit(good_frames, checkpoint=tmp_path / "state", resume=True)
-    assert torch.equal(torch.get_rng_state(), before)
-    first, second = (
-        fitted.save(tmp_path / "a.safetensors"),
-        resumed.save(tmp_path / "b.safetensors"),
-    )
-    assert first.read_bytes() == second.read_bytes()
-
-
 @pytest.mark.parametrize("changed", [{"width": 0.25}, {"learning_rate": 1e-4}, {"batch_size": 3}])
 def test_a_checkpoint_of_other_settings_is_refused(good_frames, tmp_path, changed):
     detector(steps=1).fit(good_frames, checkpoint=tmp_path)
@@ -329,11 +308,6 @@ def test_settings_without_sense_are_refused(settings, message):
         create_scorer("draem", **settings)
 
 
-def test_a_picture_that_cannot_be_halved_is_refused():
-    with pytest.raises(SettingsError, match="image size of at least 32"):
-        detector(image_size=(31, 64))
-
-
 def test_a_training_that_does_not_fit_in_memory_is_refused(good_frames, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 20)
     with pytest.raises(FitError, match=r"the fit needs about .* choose a smaller .*width or batch"):
@@ -362,21 +336,3 @@ def test_the_numbers_of_a_step_are_counted(size_hw):
         networks(torch.zeros(1, 3, *size_hw))
     last = 5 * size_hw[0] * size_hw[1]  # the pictures and logits themselves
     assert networks.numbers() == sum(found) - last
-
-
-def test_pixels_outside_the_region_of_interest_change_nothing(good_frames):
-    mask = np.zeros((96, 96), np.uint8)
-    mask[16:80, 16:80] = 255
-    spec = InputSpec(height=48, width=48).with_roi(mask)
-
-    def fit(frames):
-        return detector(image_size=spec, steps=2).fit(frames)
-
-    painted = [frame.copy() for frame in good_frames]
-    for index, frame in enumerate(painted):
-        frame[:10] = 20 * index
-    one, other = fit(painted), fit(good_frames)
-    assert one.predict(good_frames[0]).score == other.predict(good_frames[0]).score
-    anomaly_map = one.run(np.stack([frame[:48, :48] for frame in good_frames[:1]])).anomaly_map
-    assert (anomaly_map[0][~spec.roi] == 0).all()
-    assert (anomaly_map[0][spec.roi] > 0).all()
